@@ -1,0 +1,322 @@
+//! The account's actor: a shell around the pure account. Decide, apply, hand on, answer when due.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use opencredits_schema::{
+    Account, AccountId, Checkpoint, Command, Credits, Event, Hold, Outcome, RequestId, SettledBy,
+    Timestamp,
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+use crate::directory::{Directory, Slot};
+use crate::journal::Waiting;
+use crate::store::{StoreError, Write};
+use crate::system::AskError;
+
+/// The answer to a command, with the account as it is then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What was done.
+    pub done: Done,
+    /// The balance after it.
+    pub balance: Credits,
+    /// What is held after it.
+    pub held: Credits,
+    /// The number of the account's last durable event.
+    pub seq: u64,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The hold is open.
+    Placed(Hold),
+    /// The lease is renewed.
+    Renewed,
+    /// The request has ended so.
+    Settled(Outcome),
+    /// Money came in or went back.
+    Moved,
+}
+
+/// An account as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// What was bought and granted less what was spent.
+    pub balance: Credits,
+    /// What running requests hold.
+    pub held: Credits,
+    /// The number of open holds.
+    pub open_holds: usize,
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<Answer, AskError>>;
+
+/// What an account actor hears.
+#[derive(Debug)]
+pub(crate) enum AccountMsg {
+    Ask(Command, Reply),
+    Checkpoint(Box<Checkpoint>),
+    View(oneshot::Sender<View>),
+    /// Settle or release what has expired.
+    Expire(Timestamp),
+    /// Stop if nothing is open.
+    Idle,
+    /// The store has refused an event of this account: start again from what it has.
+    Abandon,
+    /// Panics, so that tests see what a panic does.
+    Fail,
+}
+
+/// The behaviour; its state is [`Running`].
+pub(crate) struct AccountActor {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) slot: Arc<Slot>,
+}
+
+/// One incarnation of an account.
+pub(crate) struct Running {
+    account: Account,
+    /// The newest checkpoint of each hold that has one.
+    checkpoints: HashMap<RequestId, Box<Checkpoint>>,
+    /// The last durable event's number.
+    durable: Arc<AtomicU64>,
+}
+
+impl Actor for AccountActor {
+    type Msg = AccountMsg;
+    type State = Running;
+    type Arguments = AccountId;
+
+    async fn pre_start(
+        &self,
+        _me: ActorRef<AccountMsg>,
+        id: AccountId,
+    ) -> Result<Running, ActorProcessingErr> {
+        Ok(self.load(id).await?)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<AccountMsg>,
+        message: AccountMsg,
+        state: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            AccountMsg::Ask(command, reply) => self.ask(state, &command, Some(reply)),
+            AccountMsg::Checkpoint(checkpoint) => self.checkpoint(state, checkpoint),
+            AccountMsg::View(reply) => {
+                // The asker may be gone.
+                drop(reply.send(state.view()));
+            }
+            AccountMsg::Expire(now) => self.expire(state, now),
+            AccountMsg::Idle => {
+                let seq = state.account.head().seq;
+                let durable = state.durable.load(Ordering::Acquire) >= seq;
+                if durable && state.account.open_holds() == 0 {
+                    // What comes after this mark is handed back and asked of the next incarnation.
+                    me.drain()?;
+                }
+            }
+            AccountMsg::Abandon => return Err("the store has refused an event".into()),
+            #[expect(clippy::panic, reason = "a test asks for it")]
+            AccountMsg::Fail => panic!("told to panic"),
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        me: ActorRef<AccountMsg>,
+        state: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        self.directory.remove(state.account.head().id, me.get_id());
+        Ok(())
+    }
+}
+
+impl AccountActor {
+    /// Reads the account behind the journal's barrier, takes over its running requests' holds, and
+    /// ends what other incarnations of the process left open.
+    async fn load(&self, id: AccountId) -> Result<Running, StoreError> {
+        self.directory.journal.barrier(id).await;
+        let loaded = self.directory.store.load(id).await?;
+        let loaded = loaded.ok_or_else(|| StoreError::Conflict(format!("no account {id}")))?;
+        let durable = Arc::new(AtomicU64::new(loaded.head.seq));
+        let account = Account::load(loaded.head, loaded.recent);
+        let mut state = Running { account, checkpoints: HashMap::new(), durable };
+        for hold in self.slot.running() {
+            let command = Command::Place(resumed(&hold));
+            self.ask(&mut state, &command, None);
+        }
+        let now = self.directory.settings.now();
+        for checkpoint in loaded.checkpoints {
+            let request = checkpoint.hold.request;
+            let ours = checkpoint.node == self.directory.settings.node;
+            let running = state.account.hold(request).is_some();
+            if !running {
+                let hold = Hold {
+                    expires_at: now.plus_millis(self.directory.settings.lease_millis()),
+                    ..checkpoint.hold.clone()
+                };
+                state.account.apply(&Event::Placed(hold));
+            }
+            state.checkpoints.insert(request, Box::new(checkpoint));
+            // The one other incarnation that could run it held the store's lock and is gone.
+            if !ours {
+                self.end(&mut state, request, SettledBy::Checkpoint, now);
+            }
+        }
+        self.slot.note_holds(state.account.open_holds());
+        Ok(state)
+    }
+
+    /// Four steps and no rules: decide, apply, hand to the journal, answer when due.
+    fn ask(&self, state: &mut Running, command: &Command, reply: Option<Reply>) {
+        let event = match state.account.decide(command) {
+            Ok(event) => event,
+            Err(refusal) => {
+                if let Some(reply) = reply {
+                    drop(reply.send(Err(AskError::Refused(refusal))));
+                }
+                return;
+            }
+        };
+        state.account.apply(&event);
+        self.note(state, &event);
+        let answer = state.answer(&event);
+        if event.is_durable() {
+            let forget = ended(&event).is_some_and(|r| state.checkpoints.remove(&r).is_some());
+            let head = state.account.head().clone();
+            let waiting = reply.map(|reply| Waiting { reply, answer });
+            let write = Write::Event { event, head, forget };
+            self.directory.journal.append(write, waiting, &state.durable);
+            return;
+        }
+        if let Event::Released { request, .. } = event
+            && state.checkpoints.remove(&request).is_some()
+        {
+            let write = Write::Forget { account: state.account.head().id, request };
+            self.directory.journal.append(write, None, &state.durable);
+        }
+        if let Some(reply) = reply {
+            drop(reply.send(Ok(answer)));
+        }
+    }
+
+    /// Keeps the table of running requests beside the directory true.
+    fn note(&self, state: &Running, event: &Event) {
+        match event {
+            Event::Placed(hold) => self.slot.run(hold.clone()),
+            Event::Renewed { request, .. } => {
+                if let Some(hold) = state.account.hold(*request) {
+                    self.slot.run(hold.clone());
+                }
+            }
+            Event::Released { request, .. } => self.slot.end(*request),
+            Event::Settled(settlement) => self.slot.end(settlement.charged.request),
+            Event::Adjusted(_) | Event::Received(_) | Event::Refunded(_) | Event::Repeated(_) => {}
+        }
+        self.slot.note_holds(state.account.open_holds());
+    }
+
+    fn checkpoint(&self, state: &mut Running, checkpoint: Box<Checkpoint>) {
+        let request = checkpoint.hold.request;
+        if state.account.hold(request).is_none() {
+            return;
+        }
+        let write = Write::Checkpoint(checkpoint.clone());
+        self.directory.journal.append(write, None, &state.durable);
+        state.checkpoints.insert(request, checkpoint);
+    }
+
+    fn expire(&self, state: &mut Running, now: Timestamp) {
+        let expired: Vec<_> = state
+            .account
+            .holds()
+            .filter(|hold| hold.expires_at <= now)
+            .map(|hold| hold.request)
+            .collect();
+        for request in expired {
+            metrics::counter!("opencredits_holds_expired_total").increment(1);
+            tracing::warn!(%request, "a hold's lease ended");
+            self.end(state, request, SettledBy::Expiry, now);
+        }
+    }
+
+    /// Settles a hold by its last checkpoint; releases it where there is none.
+    fn end(&self, state: &mut Running, request: RequestId, by: SettledBy, at: Timestamp) {
+        let charged = state.checkpoints.get(&request).and_then(|c| c.charged.clone());
+        let command = match charged {
+            Some(charged) => Command::Settle { charged, by, at },
+            None => Command::Release { request, by },
+        };
+        self.ask(state, &command, None);
+    }
+}
+
+impl Running {
+    fn view(&self) -> View {
+        View {
+            balance: self.account.balance(),
+            held: self.account.held(),
+            open_holds: self.account.open_holds(),
+        }
+    }
+
+    fn answer(&self, event: &Event) -> Answer {
+        let done = match event {
+            Event::Placed(hold) => Done::Placed(hold.clone()),
+            Event::Renewed { .. } => Done::Renewed,
+            Event::Settled(settlement) => Done::Settled(Outcome::from(settlement.as_ref())),
+            Event::Adjusted(settlement) => Done::Settled(Outcome::from(settlement.as_ref())),
+            Event::Repeated(outcome) => Done::Settled(*outcome),
+            Event::Released { request, by } => Done::Settled(Outcome {
+                request: *request,
+                provider_cost: opencredits_schema::PicoUsd(0),
+                cost: Credits::ZERO,
+                share: Credits::ZERO,
+                by: *by,
+                released: true,
+            }),
+            Event::Received(_) | Event::Refunded(_) => Done::Moved,
+        };
+        let (balance, held) = (self.account.balance(), self.account.held());
+        Answer { done, balance, held, seq: self.account.head().seq }
+    }
+}
+
+/// A running request's hold, placed again in a new incarnation: never refused.
+fn resumed(hold: &Hold) -> opencredits_schema::Place {
+    opencredits_schema::Place {
+        request: hold.request,
+        key: hold.key,
+        partner: hold.partner,
+        amount: hold.amount,
+        least: hold.amount,
+        headroom: Credits::ZERO,
+        key_limit: None,
+        partner_limit: None,
+        holds_max: usize::MAX,
+        expires_at: hold.expires_at,
+        resumed: true,
+    }
+}
+
+/// The request that a settlement ends.
+fn ended(event: &Event) -> Option<RequestId> {
+    match event {
+        Event::Settled(settlement) | Event::Adjusted(settlement) => {
+            Some(settlement.charged.request)
+        }
+        Event::Placed(_)
+        | Event::Renewed { .. }
+        | Event::Released { .. }
+        | Event::Received(_)
+        | Event::Refunded(_)
+        | Event::Repeated(_) => None,
+    }
+}

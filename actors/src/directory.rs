@@ -1,0 +1,232 @@
+//! The directory: from an account's id to its one actor, started from the store when needed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use opencredits_schema::{AccountId, Hold, RequestId, Timestamp};
+use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
+use tokio::sync::OnceCell;
+
+use crate::account::{AccountActor, AccountMsg};
+use crate::journal::Journal;
+use crate::store::Store;
+use crate::system::{AskError, Settings};
+
+/// How often an ask is tried on a new incarnation before the asker is told.
+const TRIES_MAX: usize = 16;
+
+/// One account's place: its actor while it has one, and the holds of its running requests, which
+/// outlive an incarnation that panics.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    actor: OnceCell<ActorRef<AccountMsg>>,
+    running: Arc<Mutex<HashMap<RequestId, Hold>>>,
+    holds: AtomicUsize,
+    used: AtomicI64,
+}
+
+impl Slot {
+    /// The holds that the next incarnation takes over.
+    pub(crate) fn running(&self) -> Vec<Hold> {
+        lock(&self.running).values().cloned().collect()
+    }
+
+    pub(crate) fn run(&self, hold: Hold) {
+        lock(&self.running).insert(hold.request, hold);
+    }
+
+    pub(crate) fn end(&self, request: RequestId) {
+        lock(&self.running).remove(&request);
+    }
+
+    pub(crate) fn note_holds(&self, holds: usize) {
+        self.holds.store(holds, Ordering::Relaxed);
+    }
+
+    /// The same place for the next incarnation.
+    fn next(&self) -> Self {
+        Self { running: Arc::clone(&self.running), ..Self::default() }
+    }
+}
+
+/// All active accounts.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    slots: DashMap<AccountId, Arc<Slot>>,
+    by_actor: DashMap<ActorId, AccountId>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) store: StoreHandle,
+    pub(crate) settings: Settings,
+    supervisor: OnceCell<ActorCell>,
+}
+
+/// A store that can stand in a `Debug` struct.
+#[derive(Clone)]
+pub(crate) struct StoreHandle(pub(crate) Arc<dyn Store>);
+
+impl std::fmt::Debug for StoreHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl std::ops::Deref for StoreHandle {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref()
+    }
+}
+
+impl Directory {
+    pub(crate) fn new(journal: Arc<Journal>, store: Arc<dyn Store>, settings: Settings) -> Self {
+        Self {
+            slots: DashMap::new(),
+            by_actor: DashMap::new(),
+            journal,
+            store: StoreHandle(store),
+            settings,
+            supervisor: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn supervised_by(&self, supervisor: ActorCell) {
+        // Set once, at the start.
+        drop(self.supervisor.set(supervisor));
+    }
+
+    /// Sends a message to the account's actor; a message that an incarnation hands back undecided
+    /// goes to the next one.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        account: AccountId,
+        mut message: AccountMsg,
+    ) -> Result<(), AskError> {
+        for _ in 0..TRIES_MAX {
+            let slot = self.slot(account);
+            slot.used.store(self.settings.now().millis(), Ordering::Relaxed);
+            let actor = self.actor(account, &slot).await?;
+            message = match actor.cast(message) {
+                Ok(()) => return Ok(()),
+                Err(ractor::MessagingErr::SendErr(message)) => message,
+                Err(error) => return Err(AskError::Unavailable(error.to_string())),
+            };
+            // It is stopping: wait until it has left the directory, then ask its successor.
+            drop(actor.wait(None).await);
+            self.remove(account, actor.get_id());
+        }
+        Err(AskError::Unavailable(format!("account {account} does not stay up")))
+    }
+
+    /// Sends a message only to an actor that runs.
+    pub(crate) fn tell(&self, account: AccountId, message: AccountMsg) {
+        let slot = self.slots.get(&account).map(|slot| Arc::clone(&slot));
+        if let Some(actor) = slot.as_ref().and_then(|slot| slot.actor.get()) {
+            // One that is stopping needs it no more.
+            drop(actor.cast(message));
+        }
+    }
+
+    /// Expires what is due and lets idle accounts rest.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        let idle_since = now.millis().saturating_sub(self.settings.passivate_after_millis());
+        for entry in &self.slots {
+            let Some(actor) = entry.value().actor.get() else { continue };
+            let message = if entry.value().holds.load(Ordering::Relaxed) > 0 {
+                AccountMsg::Expire(now)
+            } else if entry.value().used.load(Ordering::Relaxed) <= idle_since {
+                AccountMsg::Idle
+            } else {
+                continue;
+            };
+            drop(actor.cast(message));
+        }
+    }
+
+    /// The number of active accounts.
+    pub(crate) fn active(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes an incarnation out of the directory; the account it was, if it was still in.
+    ///
+    /// Holds of running requests stay for the next incarnation.
+    pub(crate) fn remove(&self, account: AccountId, actor: ActorId) -> Option<AccountId> {
+        self.by_actor.remove(&actor);
+        let is_it = |slot: &Slot| slot.actor.get().is_some_and(|a| a.get_id() == actor);
+        let mut entry = self.slots.get_mut(&account)?;
+        if !is_it(&entry) {
+            return None;
+        }
+        let next = Arc::new(entry.next());
+        let rests = lock(&next.running).is_empty();
+        *entry = next;
+        drop(entry);
+        if rests {
+            let unused = |slot: &Slot| !slot.actor.initialized() && lock(&slot.running).is_empty();
+            self.slots.remove_if(&account, |_, slot| unused(slot) && Arc::strong_count(slot) == 1);
+        }
+        Some(account)
+    }
+
+    /// The account of an incarnation that failed; whether running requests wait for it.
+    pub(crate) fn failed(&self, actor: ActorId) -> Option<(AccountId, bool)> {
+        let account = self.by_actor.get(&actor).map(|account| *account)?;
+        self.remove(account, actor)?;
+        let slot = self.slots.get(&account).map(|slot| Arc::clone(&slot));
+        let running = slot.is_some_and(|slot| !lock(&slot.running).is_empty());
+        Some((account, running))
+    }
+
+    /// Starts the account's actor if it does not run.
+    pub(crate) async fn start(self: &Arc<Self>, account: AccountId) -> Result<(), AskError> {
+        let slot = self.slot(account);
+        slot.used.store(self.settings.now().millis(), Ordering::Relaxed);
+        self.actor(account, &slot).await.map(|_| ())
+    }
+
+    fn slot(&self, account: AccountId) -> Arc<Slot> {
+        if let Some(slot) = self.slots.get(&account) {
+            return Arc::clone(&slot);
+        }
+        Arc::clone(&self.slots.entry(account).or_default())
+    }
+
+    async fn actor(
+        self: &Arc<Self>,
+        account: AccountId,
+        slot: &Arc<Slot>,
+    ) -> Result<ActorRef<AccountMsg>, AskError> {
+        let start = || async {
+            let supervisor = self.supervisor.get().cloned();
+            let supervisor = supervisor.ok_or_else(|| unavailable("the system is not up"))?;
+            let actor = AccountActor { directory: Arc::clone(self), slot: Arc::clone(slot) };
+            match Actor::spawn_linked(None, actor, account, supervisor).await {
+                Ok((actor, _join)) => {
+                    self.by_actor.insert(actor.get_id(), account);
+                    Ok(actor)
+                }
+                Err(error) => Err(self.not_started(account, &error)),
+            }
+        };
+        slot.actor.get_or_try_init(start).await.cloned()
+    }
+
+    fn not_started(&self, account: AccountId, error: &SpawnErr) -> AskError {
+        self.slots.remove_if(&account, |_, slot| {
+            !slot.actor.initialized() && lock(&slot.running).is_empty()
+        });
+        let text = error.to_string();
+        if text.contains("no account") { AskError::NoAccount } else { unavailable(&text) }
+    }
+}
+
+fn unavailable(why: &str) -> AskError {
+    AskError::Unavailable(why.to_owned())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,23 @@
+//! Runs the rules of `opencredits-schema`: supervised actors, a journal with group commit, stores.
+//!
+//! [`System`] is the door. A command goes to the account's one actor, which decides and applies in
+//! memory; what is durable is answered when the journal has committed it.
+
+mod account;
+mod directory;
+mod journal;
+mod partner;
+mod store;
+mod supervisor;
+mod system;
+
+#[cfg(test)]
+mod tests;
+
+pub use account::{Answer, Done, View};
+pub use journal::JournalState;
+pub use store::{
+    Answered, Batch, Books, Loaded, MemoryStore, Once, Payout, PayoutOutcome, Rejected, Rejection,
+    SqliteStore, Store, StoreError, Write,
+};
+pub use system::{AskError, Settings, System};

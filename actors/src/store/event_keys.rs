@@ -1,0 +1,65 @@
+//! What makes an event unique, whatever the store.
+
+use opencredits_schema::{Event, LotKind, Outcome, RequestId, SettledBy};
+
+/// An event's kind and outside names.
+#[derive(Debug)]
+pub(super) struct EventKeys {
+    /// 1 settled, 2 adjusted, 3 received, 4 refunded.
+    pub(super) kind: u8,
+    /// The request, unique with the kind.
+    pub(super) request: Option<RequestId>,
+    /// The outside id of money, unique.
+    pub(super) source: Option<String>,
+    /// The outcome of a settlement or an adjustment.
+    pub(super) outcome: Option<Outcome>,
+    /// A settlement that its own request may still correct.
+    pub(super) recovered: bool,
+}
+
+impl EventKeys {
+    pub(super) fn of(event: &Event) -> Self {
+        let kind = kind_of(event);
+        match event {
+            Event::Settled(settlement) | Event::Adjusted(settlement) => Self {
+                kind,
+                request: Some(settlement.charged.request),
+                source: None,
+                outcome: Some(Outcome::from(settlement.as_ref())),
+                recovered: kind == 1 && settlement.by != SettledBy::Request,
+            },
+            Event::Received(money) => {
+                let prefix = match money.kind {
+                    LotKind::Grant => "grant",
+                    LotKind::Purchase => "purchase",
+                };
+                Self::money(kind, format!("{prefix}:{}", money.source))
+            }
+            Event::Refunded(refund) => {
+                let (source, cumulative) = (&refund.source, refund.cumulative.micro());
+                Self::money(kind, format!("refund:{source}:{cumulative}"))
+            }
+            Event::Placed(_)
+            | Event::Renewed { .. }
+            | Event::Released { .. }
+            | Event::Repeated(_) => {
+                Self { kind, request: None, source: None, outcome: None, recovered: false }
+            }
+        }
+    }
+
+    fn money(kind: u8, source: String) -> Self {
+        Self { kind, request: None, source: Some(source), outcome: None, recovered: false }
+    }
+}
+
+/// The number of a durable event's kind; 0 for one that stays in memory.
+pub(super) const fn kind_of(event: &Event) -> u8 {
+    match event {
+        Event::Settled(_) => 1,
+        Event::Adjusted(_) => 2,
+        Event::Received(_) => 3,
+        Event::Refunded(_) => 4,
+        Event::Placed(_) | Event::Renewed { .. } | Event::Released { .. } | Event::Repeated(_) => 0,
+    }
+}

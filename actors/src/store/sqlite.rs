@@ -1,0 +1,391 @@
+//! The embedded default: one SQLite file, WAL, FULL, one writer thread with group commit.
+//!
+//! Reads that a person or an activation waits for go to a second thread with its own connection,
+//! so that a page of history never stands in the writer's way.
+
+mod commit;
+mod read;
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use opencredits_schema::{
+    AccountId, EarningsRow, Head, HistoryRow, Key, KeyId, Partner, PartnerBalance, PartnerId,
+    SQL_MIGRATIONS, Timestamp, UsageQuery,
+};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use tokio::sync::oneshot;
+
+use super::{
+    Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,
+};
+
+/// How long a connection waits for another process's lock (a backup, an audit) before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 64;
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Sender<Job>,
+    reader: Sender<Job>,
+    _lock: Lock,
+}
+
+impl SqliteStore {
+    /// Opens the file for the one process that serves it, and migrates it.
+    ///
+    /// `holder` says who is serving: it stands in the lock file for the next one that tries.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] names the process that serves the file already.
+    pub fn open(path: &Path, holder: &str) -> Result<Self, StoreError> {
+        let lock = Lock::take(path, holder)?;
+        let mut connection = connect(path, OpenFlags::default())?;
+        migrate(&mut connection)?;
+        let reader = connect(path, OpenFlags::default())?;
+        Ok(Self {
+            writer: spawn("sqlite-writer", connection)?,
+            reader: spawn("sqlite-reader", reader)?,
+            _lock: lock,
+        })
+    }
+
+    /// Migrates the file without serving it.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn migrate(path: &Path, holder: &str) -> Result<usize, StoreError> {
+        let _lock = Lock::take(path, holder)?;
+        migrate(&mut connect(path, OpenFlags::default())?)
+    }
+
+    /// Audits a file from one snapshot, while another process may serve it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn audit_file(path: &Path) -> Result<Books, StoreError> {
+        let mut connection = connect(path, existing())?;
+        read::audit(&mut connection)
+    }
+
+    /// Copies a file, while another process may serve it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or `to` exists or cannot be written.
+    pub fn backup_file(path: &Path, to: &Path) -> Result<(), StoreError> {
+        let connection = connect(path, existing())?;
+        read::backup(&connection, to)
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answered<'_, T> {
+        ask(&self.writer, work)
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answered<'_, T> {
+        ask(&self.reader, work)
+    }
+}
+
+/// The file that says which process serves a database: locked for as long as it does.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(path: &Path, holder: &str) -> Result<Self, StoreError> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let name = PathBuf::from(name);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name);
+        let mut file =
+            open.map_err(|error| unavailable(&format!("{}: {error}", name.display())))?;
+        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        if rustix::fs::flock(&file, exclusive).is_err() {
+            let mut other = String::new();
+            file.read_to_string(&mut other).map_err(|error| unavailable(&error))?;
+            let (path, other) = (path.display(), other.trim());
+            return Err(StoreError::Conflict(format!("{path} is in use by {other}")));
+        }
+        let note = file.set_len(0).and_then(|()| file.rewind());
+        note.and_then(|()| writeln!(file, "process {}, {holder}", std::process::id()))
+            .map_err(|error| unavailable(&error))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn existing() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| unavailable(&format!("{}: {error}", path.display())))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
+    connection.pragma_update(None, "cache_size", -65_536).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Runs the migrations that the file has not seen; how many those were.
+fn migrate(connection: &mut Connection) -> Result<usize, StoreError> {
+    let transaction = connection.transaction().map_err(failed)?;
+    let version: i64 =
+        transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    let done = usize::try_from(version).unwrap_or(0);
+    if done > SQL_MIGRATIONS.len() {
+        return Err(StoreError::Corrupt(format!(
+            "the database is of version {done}, newer than this program's {}",
+            SQL_MIGRATIONS.len()
+        )));
+    }
+    for migration in SQL_MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration).map_err(failed)?;
+    }
+    let version = i64::try_from(SQL_MIGRATIONS.len()).unwrap_or(i64::MAX);
+    transaction.pragma_update(None, "user_version", version).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(SQL_MIGRATIONS.len().saturating_sub(done))
+}
+
+/// A thread that owns a connection and does one job after the other until its sender is gone.
+fn spawn(name: &str, mut connection: Connection) -> Result<Sender<Job>, StoreError> {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    let run = move || {
+        for job in jobs {
+            job(&mut connection);
+        }
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| unavailable(&error))?;
+    Ok(sender)
+}
+
+fn ask<T: Send + 'static>(
+    thread: &Sender<Job>,
+    work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+) -> Answered<'static, T> {
+    let (reply, answer) = oneshot::channel();
+    let job = Box::new(move |connection: &mut Connection| {
+        // The asker may be gone; the work stands.
+        drop(reply.send(work(connection)));
+    });
+    let sent = thread.send(job);
+    Box::pin(async move {
+        sent.map_err(|_| unavailable(&"its thread has stopped"))?;
+        answer.await.map_err(|_| unavailable(&"its thread has stopped"))?
+    })
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn failed(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Corrupt(error.to_string())
+        }
+        Some(ErrorCode::ConstraintViolation) => StoreError::Conflict(error.to_string()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+fn to_text(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn from_text<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+impl Store for SqliteStore {
+    fn commit(&self, batch: Batch) -> Answered<'_, Vec<Rejected>> {
+        self.write(move |connection| commit::commit(connection, &batch))
+    }
+
+    fn load(&self, account: AccountId) -> Answered<'_, Option<Loaded>> {
+        self.read(move |connection| read::load(connection, account))
+    }
+
+    fn create_account(
+        &self,
+        account: AccountId,
+        email: Option<String>,
+        at: Timestamp,
+    ) -> Answered<'_, ()> {
+        self.write(move |connection| {
+            let head = to_text(&Head::new(account))?;
+            let sql = "INSERT INTO accounts (id, created, email, seq, balance, head) \
+                       VALUES (?1, ?2, ?3, 0, 0, ?4) ON CONFLICT (id) DO NOTHING";
+            let row = params![account.column(), at.millis(), email, head];
+            connection.execute(sql, row).map_err(failed)?;
+            Ok(())
+        })
+    }
+
+    fn unfinished(&self) -> Answered<'_, Vec<AccountId>> {
+        self.read(read::unfinished)
+    }
+
+    fn history(
+        &self,
+        account: AccountId,
+        limit: usize,
+        offset: usize,
+    ) -> Answered<'_, (Vec<HistoryRow>, bool)> {
+        self.read(move |connection| read::history(connection, account, limit, offset))
+    }
+
+    fn put_key(&self, key: Key) -> Answered<'_, ()> {
+        self.write(move |connection| {
+            let sql = "INSERT INTO keys (id, hash, account, body) VALUES (?1, ?2, ?3, ?4) \
+                       ON CONFLICT (id) DO NOTHING";
+            let row = params![key.id.column(), key.hash, key.account.column(), to_text(&key)?];
+            connection.execute(sql, row).map_err(failed)?;
+            Ok(())
+        })
+    }
+
+    fn key_by_hash(&self, hash: [u8; 32]) -> Answered<'_, Option<Key>> {
+        self.read(move |c| read::one(c, "SELECT body FROM keys WHERE hash = ?1", params![hash]))
+    }
+
+    fn keys_of(&self, account: AccountId) -> Answered<'_, Vec<Key>> {
+        self.read(move |connection| {
+            let sql = "SELECT body FROM keys WHERE account = ?1 ORDER BY id";
+            read::many(connection, sql, params![account.column()])
+        })
+    }
+
+    fn revoke_key(&self, key: KeyId, at: Timestamp) -> Answered<'_, Option<Key>> {
+        self.write(move |connection| {
+            let sql = "SELECT body FROM keys WHERE id = ?1";
+            let found: Option<Key> = read::one(connection, sql, params![key.column()])?;
+            let Some(mut found) = found else { return Ok(None) };
+            found.revoked_at.get_or_insert(at);
+            let row = params![key.column(), to_text(&found)?];
+            connection.execute("UPDATE keys SET body = ?2 WHERE id = ?1", row).map_err(failed)?;
+            Ok(Some(found))
+        })
+    }
+
+    fn put_partner(&self, partner: Partner) -> Answered<'_, ()> {
+        self.write(move |connection| {
+            let sql = "INSERT INTO partners (id, publishable, secret_hash, body) \
+                       VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET body = ?4";
+            let Partner { publishable_key, secret_hash, .. } = &partner;
+            let row =
+                params![partner.id.column(), publishable_key, secret_hash, to_text(&partner)?];
+            connection.execute(sql, row).map_err(failed)?;
+            Ok(())
+        })
+    }
+
+    fn partners(&self) -> Answered<'_, Vec<Partner>> {
+        self.read(|connection| {
+            let mut partners: Vec<Partner> =
+                read::many(connection, "SELECT body FROM partners", params![])?;
+            partners.sort_by_key(|partner| (partner.created, partner.id));
+            Ok(partners)
+        })
+    }
+
+    fn partner(&self, id: PartnerId) -> Answered<'_, Option<Partner>> {
+        self.read(move |connection| {
+            read::one(connection, "SELECT body FROM partners WHERE id = ?1", params![id.column()])
+        })
+    }
+
+    fn partner_by_publishable(&self, key: String) -> Answered<'_, Option<Partner>> {
+        self.read(move |connection| {
+            read::one(connection, "SELECT body FROM partners WHERE publishable = ?1", params![key])
+        })
+    }
+
+    fn partner_by_secret(&self, hash: [u8; 32]) -> Answered<'_, Option<Partner>> {
+        self.read(move |connection| {
+            read::one(connection, "SELECT body FROM partners WHERE secret_hash = ?1", params![hash])
+        })
+    }
+
+    fn partner_balance(&self, id: PartnerId) -> Answered<'_, PartnerBalance> {
+        self.read(move |connection| read::partner_balance(connection, id))
+    }
+
+    fn payout(&self, payout: Payout) -> Answered<'_, PayoutOutcome> {
+        self.write(move |connection| commit::payout(connection, &payout))
+    }
+
+    fn partner_usage(&self, id: PartnerId, query: UsageQuery) -> Answered<'_, Vec<HistoryRow>> {
+        self.read(move |connection| read::partner_usage(connection, id, &query))
+    }
+
+    fn earnings(
+        &self,
+        id: PartnerId,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Answered<'_, Vec<EarningsRow>> {
+        self.read(move |connection| read::earnings(connection, id, from, to))
+    }
+
+    fn keep_prices(&self, rows: Vec<(String, String)>) -> Answered<'_, ()> {
+        self.write(move |connection| {
+            let transaction = connection.transaction().map_err(failed)?;
+            for (id, body) in rows {
+                let sql = "INSERT OR IGNORE INTO prices (id, body) VALUES (?1, ?2)";
+                transaction.execute(sql, params![id, body]).map_err(failed)?;
+            }
+            transaction.commit().map_err(failed)
+        })
+    }
+
+    fn once(&self, key: String, fingerprint: [u8; 32], answer: String) -> Answered<'_, Once> {
+        self.write(move |connection| {
+            let sql = "INSERT OR IGNORE INTO once (key, fingerprint, answer) VALUES (?1, ?2, ?3)";
+            let new = connection.execute(sql, params![key, fingerprint, answer]).map_err(failed)?;
+            if new == 1 {
+                return Ok(Once::First);
+            }
+            let sql = "SELECT answer FROM once WHERE key = ?1 AND fingerprint = ?2";
+            let first = connection.query_row(sql, params![key, fingerprint], |row| row.get(0));
+            let first: Option<String> = first.optional().map_err(failed)?;
+            Ok(first.map_or(Once::Other, Once::Repeat))
+        })
+    }
+
+    fn audit(&self) -> Answered<'_, Books> {
+        self.read(read::audit)
+    }
+
+    fn backup(&self, to: PathBuf) -> Answered<'_, ()> {
+        self.read(move |connection| read::backup(connection, &to))
+    }
+
+    fn check(&self) -> Answered<'_, ()> {
+        self.write(|connection| {
+            // Takes the write lock and gives it back: says whether a commit could be tried.
+            connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(failed)
+        })
+    }
+}

@@ -1,0 +1,295 @@
+//! The writer's part: one batch in one database transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use opencredits_schema::{
+    AccountId, Credits, Event, Head, Outcome, PartnerId, RequestId, Settlement,
+};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::super::event_keys::EventKeys;
+use super::super::{Payout, PayoutOutcome, Rejected, Rejection, StoreError, Write};
+use super::read;
+use super::{failed, to_text};
+
+/// Writes a batch. Heads and sums are written once a batch, however many events change them.
+pub(super) fn commit(
+    connection: &mut Connection,
+    batch: &[Arc<Write>],
+) -> Result<Vec<Rejected>, StoreError> {
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let mut work = Work { transaction: &transaction, sums: Sums::default() };
+    let mut rejected = Vec::new();
+    for writes in by_account(batch).values() {
+        rejected.extend(work.account(writes)?);
+    }
+    work.sums.write(&transaction)?;
+    transaction.commit().map_err(failed)?;
+    Ok(rejected)
+}
+
+fn by_account(batch: &[Arc<Write>]) -> BTreeMap<AccountId, Vec<(usize, &Write)>> {
+    let mut accounts: BTreeMap<AccountId, Vec<(usize, &Write)>> = BTreeMap::new();
+    for (index, write) in batch.iter().enumerate() {
+        accounts.entry(write.account()).or_default().push((index, write));
+    }
+    accounts
+}
+
+struct Work<'a> {
+    transaction: &'a Transaction<'a>,
+    sums: Sums,
+}
+
+impl Work<'_> {
+    /// The writes of one account, up to the first that is refused.
+    fn account(&mut self, writes: &[(usize, &Write)]) -> Result<Option<Rejected>, StoreError> {
+        let mut stored: Option<u64> = None;
+        let mut last: Option<&Head> = None;
+        let mut rejected = None;
+        for (index, write) in writes {
+            let refused = match write {
+                Write::Event { event, head, forget } => {
+                    let seq = match stored {
+                        Some(seq) => Some(seq),
+                        None => self.stored_seq(head.id)?,
+                    };
+                    let result = self.event(seq, event, head, *forget)?;
+                    stored = seq.map(|seq| seq.max(head.seq));
+                    if result == Ok(Written::New) {
+                        last = Some(head);
+                    }
+                    result.err()
+                }
+                Write::Checkpoint(checkpoint) => {
+                    let hold = &checkpoint.hold;
+                    let sql = "INSERT INTO checkpoints (request, account, number, body) \
+                               SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM events \
+                               WHERE request = ?1 AND kind = 1) ON CONFLICT (request) DO UPDATE \
+                               SET number = ?3, body = ?4 WHERE number < ?3";
+                    let number = i64::try_from(checkpoint.number).unwrap_or(i64::MAX);
+                    let account = checkpoint.account.column();
+                    let row = params![bytes(hold.request), account, number, to_text(checkpoint)?];
+                    self.run(sql, row)?;
+                    None
+                }
+                Write::Forget { request, .. } => {
+                    self.forget(*request)?;
+                    None
+                }
+            };
+            if let Some(why) = refused {
+                rejected = Some(Rejected { index: *index, why });
+                break;
+            }
+        }
+        if let Some(head) = last {
+            let sql = "UPDATE accounts SET seq = ?2, balance = ?3, head = ?4 WHERE id = ?1";
+            let seq = column(head.seq);
+            self.run(sql, params![head.id.column(), seq, head.balance.micro(), to_text(head)?])?;
+        }
+        Ok(rejected)
+    }
+
+    fn event(
+        &mut self,
+        stored: Option<u64>,
+        event: &Event,
+        head: &Head,
+        forget: bool,
+    ) -> Result<Result<Written, Rejection>, StoreError> {
+        let Some(stored) = stored else { return Ok(Err(Rejection::Fenced)) };
+        if head.seq <= stored {
+            // Given again after an unknown outcome, or by a writer that lost the account.
+            let sql = "SELECT body FROM events WHERE account = ?1 AND seq = ?2";
+            let row = params![head.id.column(), column(head.seq)];
+            let same: Option<Event> = read::one(self.transaction, sql, row)?;
+            return Ok(same
+                .filter(|same| same == event)
+                .map_or(Err(Rejection::Fenced), |_| Ok(Written::Before)));
+        }
+        if head.seq != stored.saturating_add(1) {
+            return Ok(Err(Rejection::Fenced));
+        }
+        let keys = EventKeys::of(event);
+        let request = keys.request.map(bytes);
+        let sql = "INSERT OR IGNORE INTO events \
+                   (account, seq, kind, request, source, balance_after, recovered, body) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let new = self.run(
+            sql,
+            params![
+                head.id.column(),
+                column(head.seq),
+                keys.kind,
+                request,
+                keys.source,
+                head.balance.micro(),
+                keys.recovered,
+                to_text(event)?
+            ],
+        )?;
+        if new == 0 {
+            return Ok(Err(Rejection::Duplicate(self.outcome(&keys)?)));
+        }
+        if let Some(request) = keys.request.filter(|_| forget) {
+            self.forget(request)?;
+        }
+        if let Event::Settled(settlement) | Event::Adjusted(settlement) = event {
+            self.usage(settlement, keys.kind, head)?;
+        }
+        self.sums.add(event);
+        Ok(Ok(Written::New))
+    }
+
+    fn usage(&mut self, settlement: &Settlement, kind: u8, head: &Head) -> Result<(), StoreError> {
+        let sql = "INSERT INTO partner_usage (partner, request, kind, account, seq) \
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let charged = &settlement.charged;
+        let request = bytes(charged.request);
+        let (account, seq) = (head.id.column(), column(head.seq));
+        self.run(sql, params![charged.partner.column(), request, kind, account, seq])?;
+        Ok(())
+    }
+
+    fn outcome(&self, keys: &EventKeys) -> Result<Option<Outcome>, StoreError> {
+        let Some(request) = keys.request.map(bytes) else { return Ok(None) };
+        let sql = "SELECT body FROM events WHERE request = ?1 AND kind = ?2";
+        let event: Option<Event> = read::one(self.transaction, sql, params![request, keys.kind])?;
+        Ok(event.and_then(|event| EventKeys::of(&event).outcome))
+    }
+
+    fn stored_seq(&self, account: AccountId) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT seq FROM accounts WHERE id = ?1";
+        let mut statement = self.transaction.prepare_cached(sql).map_err(failed)?;
+        let seq: Option<i64> =
+            statement.query_row([account.column()], |row| row.get(0)).optional().map_err(failed)?;
+        Ok(seq.map(i64::cast_unsigned))
+    }
+
+    fn forget(&self, request: RequestId) -> Result<(), StoreError> {
+        self.run("DELETE FROM checkpoints WHERE request = ?1", params![bytes(request)])?;
+        Ok(())
+    }
+
+    fn run(&self, sql: &str, row: impl rusqlite::Params) -> Result<usize, StoreError> {
+        self.transaction.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(failed)
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Written {
+    New,
+    Before,
+}
+
+/// What a batch adds to partners, by partner and by day and model.
+#[derive(Default)]
+struct Sums {
+    earned: HashMap<PartnerId, Credits>,
+    days: HashMap<(PartnerId, i64, String), (u64, Credits, Credits)>,
+}
+
+impl Sums {
+    fn add(&mut self, event: &Event) {
+        for (partner, share) in event.shares() {
+            let earned = self.earned.entry(partner).or_default();
+            *earned = earned.plus(share);
+        }
+        let day = event.at().day();
+        match event {
+            Event::Settled(s) | Event::Adjusted(s) => {
+                let share = s.lots.iter().map(|spend| spend.share).sum();
+                let requests = u64::from(matches!(event, Event::Settled(_)));
+                let model = s.charged.model.to_string();
+                self.add_day(s.charged.partner, day, model, requests, s.charged.cost, share);
+            }
+            Event::Received(_) => {
+                for (partner, share) in event.shares() {
+                    let model = "(repaid overdraft)".to_owned();
+                    self.add_day(partner, day, model, 0, Credits::ZERO, share);
+                }
+            }
+            Event::Refunded(_) => {
+                for (partner, share) in event.shares() {
+                    let model = "(refund)".to_owned();
+                    self.add_day(partner, day, model, 0, Credits::ZERO, share);
+                }
+            }
+            Event::Placed(_)
+            | Event::Renewed { .. }
+            | Event::Released { .. }
+            | Event::Repeated(_) => {}
+        }
+    }
+
+    fn add_day(
+        &mut self,
+        partner: PartnerId,
+        day: i64,
+        model: String,
+        requests: u64,
+        cost: Credits,
+        share: Credits,
+    ) {
+        let sum = self.days.entry((partner, day, model)).or_default();
+        *sum = (sum.0.saturating_add(requests), sum.1.plus(cost), sum.2.plus(share));
+    }
+
+    fn write(self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
+        for (partner, earned) in self.earned.iter().filter(|(_, e)| **e != Credits::ZERO) {
+            let sql = "UPDATE partners SET earned = earned + ?2 WHERE id = ?1";
+            let mut statement = transaction.prepare_cached(sql).map_err(failed)?;
+            statement.execute(params![partner.column(), earned.micro()]).map_err(failed)?;
+        }
+        for ((partner, day, model), (requests, cost, share)) in &self.days {
+            let sql = "INSERT INTO partner_days (partner, day, model, requests, cost, share) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET \
+                       requests = requests + ?4, cost = cost + ?5, share = share + ?6";
+            let mut statement = transaction.prepare_cached(sql).map_err(failed)?;
+            let (requests, cost, share) = (column(*requests), cost.micro(), share.micro());
+            let row = params![partner.column(), day, model, requests, cost, share];
+            statement.execute(row).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Books a payout unless it is more than payable.
+pub(super) fn payout(
+    connection: &mut Connection,
+    payout: &Payout,
+) -> Result<PayoutOutcome, StoreError> {
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let before = read::partner_balance(&transaction, payout.partner)?;
+    let sql = "SELECT 1 FROM payouts WHERE entry = ?1";
+    let known = transaction.query_row(sql, [&payout.entry], |_| Ok(())).optional();
+    if known.map_err(failed)?.is_some() {
+        return Ok(PayoutOutcome::Done(before.payable()));
+    }
+    if payout.credits > before.payable() {
+        return Ok(PayoutOutcome::TooMuch(before.payable()));
+    }
+    let (partner, credits) = (payout.partner.column(), payout.credits.micro());
+    let sql = "INSERT INTO payouts (entry, partner, credits, reference, at) \
+               VALUES (?1, ?2, ?3, ?4, ?5)";
+    let row = params![payout.entry, partner, credits, payout.reference, payout.at.millis()];
+    transaction.execute(sql, row).map_err(failed)?;
+    let sql = "UPDATE partners SET paid_out = paid_out + ?2 WHERE id = ?1";
+    transaction.execute(sql, params![partner, credits]).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(PayoutOutcome::Done(before.payable().minus(payout.credits)))
+}
+
+/// A request id as the bytes of a column: in the order of time.
+pub(super) fn bytes(request: RequestId) -> [u8; 16] {
+    request.bits().to_be_bytes()
+}
+
+/// A count as a signed column.
+pub(super) const fn column(number: u64) -> i64 {
+    number.cast_signed()
+}

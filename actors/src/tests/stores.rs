@@ -1,0 +1,170 @@
+//! What every store must do, asked of the store itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use opencredits_schema::{Account, Event, Head, RequestId, SettledBy, UsageQuery};
+
+use super::{ACCOUNT, PARTNER, charged, checkpoint, grant, partner};
+use crate::store::Rejection;
+use crate::{MemoryStore, Rejected, SqliteStore, Store, StoreError, Write};
+use opencredits_schema::{Command, Timestamp};
+
+async fn over_both<F: Future<Output = ()>>(story: impl Fn(Arc<dyn Store>) -> F) {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteStore::open(&folder.path().join("t.db"), "a test").unwrap();
+    let stores: [Arc<dyn Store>; 2] = [Arc::new(MemoryStore::default()), Arc::new(sqlite)];
+    for store in stores {
+        store.put_partner(partner()).await.unwrap();
+        store.create_account(ACCOUNT, None, Timestamp::default()).await.unwrap();
+        story(store).await;
+    }
+}
+
+/// The next event of an account, decided and applied.
+fn step(account: &mut Account, command: &Command) -> Arc<Write> {
+    let event = account.decide(command).unwrap();
+    account.apply(&event);
+    Arc::new(Write::Event { event, head: account.head().clone(), forget: true })
+}
+
+fn settle(request: u128, cost: i64) -> Command {
+    Command::Settle {
+        charged: charged(request, cost, 1),
+        by: SettledBy::Request,
+        at: Timestamp::from_millis(1),
+    }
+}
+
+#[tokio::test]
+async fn a_batch_can_be_given_again() {
+    over_both(async |store| {
+        let mut account = Account::new(ACCOUNT);
+        let batch = Arc::new(vec![
+            step(&mut account, &grant("g", 100)),
+            Arc::new(Write::Checkpoint(checkpoint(1, 1, Some(3)))),
+            step(&mut account, &settle(1, 10)),
+        ]);
+        assert_eq!(store.commit(Arc::clone(&batch)).await, Ok(vec![]));
+        assert_eq!(store.commit(batch).await, Ok(vec![]));
+        let loaded = store.load(ACCOUNT).await.unwrap().unwrap();
+        assert_eq!(&loaded.head, account.head());
+        assert_eq!(loaded.checkpoints, vec![]);
+        assert_eq!(store.history(ACCOUNT, 50, 0).await.unwrap().0.len(), 2);
+        let usage = store.partner_usage(PARTNER, UsageQuery { limit: 9, ..Default::default() });
+        assert_eq!(usage.await.unwrap().len(), 1);
+        assert_eq!(store.audit().await.unwrap().differences, Vec::<String>::new());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_writer_that_lost_the_account_is_fenced_off() {
+    over_both(async |store| {
+        let mut winner = Account::new(ACCOUNT);
+        let mut loser = Account::new(ACCOUNT);
+        let won = vec![step(&mut winner, &grant("a", 100)), step(&mut winner, &settle(1, 10))];
+        assert_eq!(store.commit(Arc::new(won)).await, Ok(vec![]));
+        let lost = vec![step(&mut loser, &grant("b", 5)), step(&mut loser, &settle(2, 1))];
+        let fenced = vec![Rejected { index: 0, why: Rejection::Fenced }];
+        assert_eq!(store.commit(Arc::new(lost)).await, Ok(fenced));
+        let loaded = store.load(ACCOUNT).await.unwrap().unwrap();
+        assert_eq!(&loaded.head, winner.head());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_duplicate_stops_its_account_and_keeps_what_stood_before() {
+    over_both(async |store| {
+        let mut account = Account::new(ACCOUNT);
+        let first = vec![step(&mut account, &grant("a", 100)), step(&mut account, &settle(1, 10))];
+        assert_eq!(store.commit(Arc::new(first)).await, Ok(vec![]));
+        // An incarnation that has forgotten request 1.
+        let mut forgetful = Account::load(account.head().clone(), []);
+        let good = step(&mut forgetful, &settle(2, 10));
+        let kept: Head = forgetful.head().clone();
+        let batch =
+            vec![good, step(&mut forgetful, &settle(1, 10)), step(&mut forgetful, &settle(3, 10))];
+        let rejected = store.commit(Arc::new(batch)).await.unwrap();
+        assert_eq!(rejected.len(), 1);
+        assert_eq!(rejected[0].index, 1);
+        let Rejection::Duplicate(Some(outcome)) = rejected[0].why else { panic!("{rejected:?}") };
+        assert_eq!(outcome.request, RequestId::new(1));
+        assert_eq!(store.load(ACCOUNT).await.unwrap().unwrap().head, kept);
+        assert_eq!(store.audit().await.unwrap().differences, Vec::<String>::new());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_behind_its_settlement_is_not_kept() {
+    over_both(async |store| {
+        let mut account = Account::new(ACCOUNT);
+        let batch = vec![
+            step(&mut account, &settle(1, 0)),
+            Arc::new(Write::Checkpoint(checkpoint(1, 1, None))),
+        ];
+        assert_eq!(store.commit(Arc::new(batch)).await, Ok(vec![]));
+        assert!(store.unfinished().await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_audit_finds_a_balance_that_its_events_do_not_make() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.db");
+    let mut account = Account::new(ACCOUNT);
+    {
+        let store = SqliteStore::open(&path, "a test").unwrap();
+        store.put_partner(partner()).await.unwrap();
+        store.create_account(ACCOUNT, None, Timestamp::default()).await.unwrap();
+        let batch = vec![step(&mut account, &grant("a", 100)), step(&mut account, &settle(1, 10))];
+        store.commit(Arc::new(batch)).await.unwrap();
+    }
+    let tamper = |sql: &str| {
+        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        SqliteStore::audit_file(&path).unwrap().differences.len()
+    };
+    assert_eq!(tamper("SELECT 1"), 0);
+    assert_eq!(tamper("UPDATE accounts SET balance = balance + 1"), 2);
+    assert_eq!(tamper("UPDATE accounts SET balance = balance - 1"), 0);
+    assert_eq!(tamper("UPDATE partners SET earned = earned + 1"), 1);
+    assert!(tamper("DELETE FROM events WHERE seq = 2") > 2);
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_who_holds_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.db");
+    let store = SqliteStore::open(&path, "127.0.0.1:8080").unwrap();
+    let second = SqliteStore::open(&path, "127.0.0.1:9090").map(|_| ());
+    let Err(StoreError::Conflict(why)) = second else { panic!("{second:?}") };
+    assert!(
+        why.contains("127.0.0.1:8080") && why.contains(&std::process::id().to_string()),
+        "{why}"
+    );
+    assert!(SqliteStore::migrate(&path, "a test").is_err());
+    drop(store);
+    assert_eq!(SqliteStore::migrate(&path, "a test"), Ok(0));
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_program_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.db");
+    drop(SqliteStore::open(&path, "a test").unwrap());
+    let sql = "PRAGMA user_version = 99";
+    rusqlite::Connection::open(Path::new(&path)).unwrap().execute_batch(sql).unwrap();
+    assert!(matches!(SqliteStore::open(&path, "a test"), Err(StoreError::Corrupt(_))));
+}
+
+#[tokio::test]
+async fn events_survive_the_text_that_stores_keep() {
+    let mut account = Account::new(ACCOUNT);
+    let write = step(&mut account, &settle(u128::MAX, 10));
+    let Write::Event { event, .. } = write.as_ref() else { panic!("no event") };
+    let text = serde_json::to_string(event).unwrap();
+    assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), *event);
+}

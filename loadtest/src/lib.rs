@@ -1,0 +1,22 @@
+//! Simulated providers and the demo of OpenCredits: what the tests, the demo and load runs share.
+
+pub mod client;
+pub mod demo;
+pub mod gateway;
+pub mod simulators;
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Returns at Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When the signals cannot be heard.
+pub async fn stop_signal() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line of the demo and the simulators.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use opencredits_loadtest::demo::{self, DemoError, Options};
+use opencredits_loadtest::simulators::Providers;
+use opencredits_loadtest::stop_signal;
+
+/// Demo and simulated providers of OpenCredits.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs gateway, SQLite and simulated providers in one process, with a funded account.
+    Demo {
+        /// Address of the public API (port 0: a free one).
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// Address of the admin API (port 0: a free one).
+        #[arg(long, default_value = "127.0.0.1:8081")]
+        admin_listen: SocketAddr,
+        /// Folder of the database [default: a temporary one].
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
+    /// Serves all four simulated providers on one address.
+    SimulateProviders {
+        /// Address to listen on (port 0: a free one).
+        #[arg(long, default_value = "127.0.0.1:9090")]
+        listen: SocketAddr,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Demo { listen, admin_listen, data } => {
+            demo::run(Options { listen, admin_listen, data }).await
+        }
+        Verb::SimulateProviders { listen } => simulate(listen).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do where even the error stream is gone.
+            drop(writeln!(std::io::stderr(), "error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn simulate(listen: SocketAddr) -> Result<(), DemoError> {
+    let providers = Providers::start(listen).await?;
+    let line = serde_json::json!({"providers": providers.origin()});
+    writeln!(std::io::stdout(), "{line}")?;
+    stop_signal().await?;
+    providers.stop().await;
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! The durable part of an account: its balance, its lots and its debts.
+//!
+//! Always: balance = Σ unspent − Σ debts, and the debts' shares are what is accrued.
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::{
+    AccountId, Credits, Debt, Event, KeyId, Lot, LotKind, LotSpend, MoneyIn, PartnerId, Refund,
+    Repaid, Settlement,
+};
+
+type Spends = SmallVec<[LotSpend; 2]>;
+
+/// What the store keeps of an account, beside its events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The account.
+    pub id: AccountId,
+    /// The number of the last durable event.
+    pub seq: u64,
+    /// What was bought and granted less what was spent.
+    pub balance: Credits,
+    /// Grants before purchases, each oldest first: the order of spending.
+    pub lots: Vec<Lot>,
+    /// Overdrafts, oldest first.
+    pub debts: Vec<Debt>,
+    by_key: Vec<(KeyId, Credits)>,
+    by_partner: Vec<(PartnerId, Credits)>,
+}
+
+impl Head {
+    /// The head of a new account.
+    #[must_use]
+    pub const fn new(id: AccountId) -> Self {
+        Self {
+            id,
+            seq: 0,
+            balance: Credits::ZERO,
+            lots: Vec::new(),
+            debts: Vec::new(),
+            by_key: Vec::new(),
+            by_partner: Vec::new(),
+        }
+    }
+
+    /// What requests with this key were charged.
+    #[must_use]
+    pub fn spent_by_key(&self, key: KeyId) -> Credits {
+        find(&self.by_key, key)
+    }
+
+    /// What requests with this partner's keys were charged.
+    #[must_use]
+    pub fn spent_by_partner(&self, partner: PartnerId) -> Credits {
+        find(&self.by_partner, partner)
+    }
+
+    /// The lot that money from outside made.
+    #[must_use]
+    pub fn lot_of(&self, kind: LotKind, source: &str) -> Option<&Lot> {
+        self.lots.iter().find(|lot| lot.kind == kind && lot.source == source)
+    }
+
+    /// Which lots pay an amount, and what none can pay. The share is split as the amount is.
+    pub(super) fn plan_spend(
+        &self,
+        amount: Credits,
+        share: Credits,
+        partner: Option<PartnerId>,
+    ) -> (Spends, Option<Debt>) {
+        plan(self.lots.iter(), amount, share, partner)
+    }
+
+    /// Which lots beside one pay an amount that carries no share.
+    pub(super) fn plan_spend_beside(&self, seq: u64, amount: Credits) -> (Spends, Option<Debt>) {
+        plan(self.lots.iter().filter(|lot| lot.seq != seq), amount, Credits::ZERO, None)
+    }
+
+    /// Where an amount that was charged too much goes back: first to debts, the newest first, then
+    /// to the lots that were spent last.
+    pub(super) fn plan_return(
+        &self,
+        amount: Credits,
+        share: Credits,
+        partner: PartnerId,
+    ) -> (Spends, Option<Debt>) {
+        let relieved = relieve(&mut self.debts.clone(), amount, share, partner);
+        let mut left = amount.minus(relieved.amount);
+        let mut share_left = share.minus(relieved.share);
+        let mut spends = Spends::new();
+        for lot in self.lots.iter().rev().filter(|lot| lot.spent().is_positive()) {
+            let back = left.min(lot.spent());
+            if back.is_positive() {
+                let share_back = share_left.portion(back, left);
+                spends.push(LotSpend {
+                    lot: lot.seq,
+                    taken: back.negated(),
+                    share: share_back.negated(),
+                });
+                left = left.minus(back);
+                share_left = share_left.minus(share_back);
+            }
+        }
+        // What rounding left of the share comes off a lot of its own, so that it is posted once.
+        let earned = |lot: &&Lot| lot.shares.iter().any(|(earner, _)| *earner == partner);
+        if let Some(lot) = self.lots.iter().rev().find(earned).filter(|_| share_left.is_positive())
+        {
+            let share = share_left.negated();
+            spends.push(LotSpend { lot: lot.seq, taken: Credits::ZERO, share });
+        }
+        let relief = relieved.amount.is_positive() || relieved.share.is_positive();
+        let debt = relief.then(|| Debt {
+            partner: Some(partner),
+            amount: relieved.amount.negated(),
+            share: relieved.share.negated(),
+        });
+        (spends, debt)
+    }
+
+    /// The debts that new money repays, oldest first.
+    pub(super) fn plan_repayment(&self, credits: Credits) -> Vec<Repaid> {
+        let mut left = credits;
+        let mut repaid = Vec::new();
+        for debt in &self.debts {
+            let amount = left.min(debt.amount);
+            if !left.is_positive() {
+                break;
+            }
+            let whole = amount == debt.amount;
+            let share = if whole { debt.share } else { debt.share.portion(amount, debt.amount) };
+            repaid.push(Repaid { partner: debt.partner, amount, share });
+            left = left.minus(amount);
+        }
+        repaid
+    }
+
+    pub(super) fn apply(&mut self, event: &Event) {
+        self.seq = self.seq.saturating_add(1);
+        self.balance = self.balance.plus(event.credits());
+        match event {
+            Event::Settled(settlement) | Event::Adjusted(settlement) => self.charge(settlement),
+            Event::Received(money) => self.receive(money),
+            Event::Refunded(refund) => self.refund(refund),
+            Event::Placed(_)
+            | Event::Renewed { .. }
+            | Event::Released { .. }
+            | Event::Repeated(_) => {}
+        }
+    }
+
+    fn charge(&mut self, settlement: &Settlement) {
+        let charged = &settlement.charged;
+        self.spend(&settlement.lots, Some(charged.partner));
+        self.owe(settlement.debt);
+        add(&mut self.by_key, charged.key, charged.total());
+        add(&mut self.by_partner, charged.partner, charged.total());
+    }
+
+    fn receive(&mut self, money: &MoneyIn) {
+        self.spend(&money.lots, None);
+        self.owe(money.debt);
+        if !money.credits.is_positive() {
+            return;
+        }
+        let mut lot = Lot {
+            seq: self.seq,
+            kind: money.kind,
+            source: money.source.clone(),
+            amount: money.credits,
+            unspent: money.credits,
+            refunded: Credits::ZERO,
+            shares: Vec::new(),
+        };
+        for (debt, repaid) in self.debts.iter_mut().zip(&money.repaid) {
+            debt.amount = debt.amount.minus(repaid.amount);
+            debt.share = debt.share.minus(repaid.share);
+            lot.unspent = lot.unspent.minus(repaid.amount);
+            if let Some(partner) = repaid.partner {
+                lot.add_share(partner, repaid.share);
+            }
+        }
+        self.debts.retain(is_open);
+        let place = self.lots.partition_point(|other| other.kind <= lot.kind);
+        self.lots.insert(place, lot);
+    }
+
+    fn refund(&mut self, refund: &Refund) {
+        let bought = |lot: &&mut Lot| lot.kind == LotKind::Purchase && lot.source == refund.source;
+        if let Some(lot) = self.lots.iter_mut().find(bought) {
+            lot.unspent = lot.unspent.minus(refund.from_unspent);
+            lot.refunded = refund.cumulative;
+            for (partner, share) in &refund.reversed {
+                lot.add_share(*partner, share.negated());
+            }
+        }
+        self.spend(&refund.lots, None);
+        self.owe(refund.debt);
+    }
+
+    fn spend(&mut self, spends: &Spends, partner: Option<PartnerId>) {
+        for spend in spends {
+            if let Some(lot) = self.lots.iter_mut().find(|lot| lot.seq == spend.lot) {
+                lot.unspent = lot.unspent.minus(spend.taken);
+                if let Some(partner) = partner {
+                    lot.add_share(partner, spend.share);
+                }
+            }
+        }
+    }
+
+    fn owe(&mut self, debt: Option<Debt>) {
+        match debt {
+            Some(debt) if debt.amount.is_positive() => self.debts.push(debt),
+            Some(Debt { partner: Some(partner), amount, share }) => {
+                relieve(&mut self.debts, amount.negated(), share.negated(), partner);
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+fn plan<'a>(
+    lots: impl Iterator<Item = &'a Lot>,
+    amount: Credits,
+    share: Credits,
+    partner: Option<PartnerId>,
+) -> (Spends, Option<Debt>) {
+    let mut spends = Spends::new();
+    let (mut left, mut share_left) = (amount, share);
+    for lot in lots {
+        if !left.is_positive() {
+            break;
+        }
+        let taken = left.min(lot.unspent);
+        if taken.is_positive() {
+            let part = share_left.portion(taken, left);
+            spends.push(LotSpend { lot: lot.seq, taken, share: part });
+            left = left.minus(taken);
+            share_left = share_left.minus(part);
+        }
+    }
+    let debt = left.is_positive().then_some(Debt { partner, amount: left, share: share_left });
+    (spends, debt)
+}
+
+/// What `relieve` took off.
+struct Relieved {
+    amount: Credits,
+    share: Credits,
+}
+
+/// Takes an amount off the debts and as much of a share off the partner's: its own debts first,
+/// then any, each the newest first.
+fn relieve(debts: &mut Vec<Debt>, amount: Credits, share: Credits, partner: PartnerId) -> Relieved {
+    let mut relieved = Relieved { amount: Credits::ZERO, share: Credits::ZERO };
+    for own in [true, false] {
+        for debt in debts.iter_mut().rev().filter(|debt| (debt.partner == Some(partner)) == own) {
+            let part = debt.amount.min(amount.minus(relieved.amount));
+            debt.amount = debt.amount.minus(part);
+            relieved.amount = relieved.amount.plus(part);
+            if own {
+                let share_part = debt.share.min(share.minus(relieved.share));
+                debt.share = debt.share.minus(share_part);
+                relieved.share = relieved.share.plus(share_part);
+            }
+        }
+    }
+    debts.retain(is_open);
+    relieved
+}
+
+/// A debt stays until its amount is repaid and its share has moved.
+fn is_open(debt: &Debt) -> bool {
+    debt.amount.is_positive() || debt.share.is_positive()
+}
+
+fn find<Id: PartialEq>(sums: &[(Id, Credits)], id: Id) -> Credits {
+    sums.iter().find(|(of, _)| *of == id).map_or(Credits::ZERO, |(_, sum)| *sum)
+}
+
+fn add<Id: PartialEq>(sums: &mut Vec<(Id, Credits)>, id: Id, amount: Credits) {
+    match sums.iter_mut().find(|(of, _)| *of == id) {
+        Some((_, sum)) => *sum = sum.plus(amount),
+        None => sums.push((id, amount)),
+    }
+}

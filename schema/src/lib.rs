@@ -1,0 +1,33 @@
+//! The words, the rules and the tables of OpenCredits. Pure: no clock, no socket, no environment.
+//!
+//! Money is decided here and nowhere else: [`Account::decide`] looks and changes nothing,
+//! [`Account::apply`] changes and refuses nothing, and replay is `apply` in a loop.
+
+mod account;
+mod checkpoint;
+mod credits;
+mod event;
+mod id;
+mod ledger;
+mod lot;
+mod price;
+mod record;
+mod referral;
+mod usage;
+
+pub use account::{Account, Command, Head, Hold, Limit, Place, RECENT_MAX, Refusal, Shortfall};
+pub use checkpoint::Checkpoint;
+pub use credits::{Credits, ParseCreditsError, PicoUsd};
+pub use event::{
+    Charged, Debt, Event, LotSpend, MoneyIn, MoneyInKind, Outcome, Refund, Repaid, SettledBy,
+    Settlement,
+};
+pub use id::{AccountId, KeyId, ParseIdError, PartnerId, RequestId, Timestamp};
+pub use ledger::{Entry, LedgerAccount, Posting, TrialBalance};
+pub use lot::{Lot, LotKind};
+pub use price::*;
+pub use record::{
+    EarningsRow, HistoryRow, Key, Partner, PartnerBalance, SQL_MIGRATIONS, UsageQuery,
+};
+pub use referral::ReferralRate;
+pub use usage::{Basis, Status, Tier, ToolCalls, Usage};

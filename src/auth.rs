@@ -1,0 +1,166 @@
+//! From a request's headers to the caller: whose key it is, and whether it is good.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, ORIGIN};
+use opencredits_schema::{Key, Partner};
+
+use crate::config::RateLimit;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::keys;
+use crate::limits::RateHeaders;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The key's record.
+    pub key: Key,
+    /// The key's own rate limit.
+    pub rate: Option<RateLimit>,
+}
+
+impl Gateway {
+    /// Finds the caller of a request, from memory when the key was used before.
+    ///
+    /// # Errors
+    /// 401 for a key that is missing, malformed, unknown, expired or revoked; 429 for an address
+    /// that tries too many of them; 503 when the store cannot say.
+    pub async fn caller(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Arc<Caller>, ApiError> {
+        let key = presented(headers).ok_or_else(ApiError::missing_api_key)?;
+        if !keys::is_well_formed(keys::USER_KEY, key) {
+            return Err(ApiError::invalid_user_key());
+        }
+        let hash = keys::hash(key);
+        let caller = match self.callers.get(&hash) {
+            Some(caller) => caller,
+            None => self.look_up(hash, peer).await?,
+        };
+        if caller.key.is_good(self.system.now()) {
+            Ok(caller)
+        } else {
+            Err(ApiError::invalid_user_key())
+        }
+    }
+
+    /// The caller's partner, if browsers may use the key from where the request comes.
+    ///
+    /// # Errors
+    /// 403 from an origin that the partner has not listed.
+    pub async fn partner_of(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Partner>, ApiError> {
+        let partner = self.system.partner(caller.key.partner).await?;
+        let partner = partner.ok_or_else(ApiError::invalid_user_key)?;
+        let listed = &partner.allowed_origins;
+        match headers.get(ORIGIN) {
+            Some(origin) if !listed.is_empty() => {
+                let origin = origin.to_str().unwrap_or_default();
+                let known = listed.iter().any(|allowed| matches_origin(allowed, origin));
+                if known { Ok(partner) } else { Err(ApiError::origin_not_allowed()) }
+            }
+            Some(_) | None => Ok(partner),
+        }
+    }
+
+    /// Counts the request against the key's rate limit.
+    ///
+    /// # Errors
+    /// 429 with the time to wait.
+    pub fn admit(&self, caller: &Caller, partner: &Partner) -> Result<RateHeaders, ApiError> {
+        let of_partner = || partner.rate_limit_per_key.as_ref().and_then(|rate| rate.parse().ok());
+        let rate = caller.rate.or_else(of_partner).unwrap_or(self.config.rates.per_key);
+        self.key_limits.check(caller.key.id, rate).map_err(|limited| {
+            self.metrics.rate_limited.increment(1);
+            let mut headers = HeaderMap::new();
+            limited.headers.write(&mut headers);
+            let error = ApiError::rate_limited(limited.retry_after_s);
+            headers
+                .iter()
+                .fold(error, |error, (name, value)| error.with_header(name.clone(), value.clone()))
+        })
+    }
+
+    /// Forgets a key, so that its next use asks the store.
+    pub fn forget_key(&self, hash: &[u8; 32]) {
+        self.revocations.fetch_add(1, Ordering::AcqRel);
+        self.callers.remove(hash);
+        self.unknown.remove(hash);
+    }
+
+    async fn look_up(&self, hash: [u8; 32], peer: IpAddr) -> Result<Arc<Caller>, ApiError> {
+        if self.unknown.get(&hash).is_none() {
+            let revocations = self.revocations.load(Ordering::Acquire);
+            if let Some(key) = self.system.store().key_by_hash(hash).await? {
+                let rate = key.rate_limit.as_ref().and_then(|rate| rate.parse().ok());
+                let caller = Arc::new(Caller { key, rate });
+                self.callers.insert(hash, Arc::clone(&caller));
+                // A key that was revoked while the store was asked must not stay in memory.
+                if self.revocations.load(Ordering::Acquire) != revocations {
+                    self.callers.remove(&hash);
+                }
+                return Ok(caller);
+            }
+            self.unknown.insert(hash, ());
+        }
+        self.bad_keys
+            .check(peer)
+            .map_err(|limited| ApiError::rate_limited(limited.retry_after_s))?;
+        Err(ApiError::invalid_user_key())
+    }
+}
+
+/// The key of a request: `X-User-Key`, else `Authorization: Bearer`, else `x-api-key`.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    text("x-user-key").or(bearer).or_else(|| text("x-api-key")).filter(|key| !key.is_empty())
+}
+
+/// Whether an origin is the listed one; a listed `:*` stands for any port.
+fn matches_origin(allowed: &str, origin: &str) -> bool {
+    match allowed.strip_suffix(":*") {
+        Some(host) => origin.strip_prefix(host).is_some_and(|port| {
+            port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok())
+        }),
+        None => allowed == origin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_headers_are_read_in_their_order() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(presented(&headers), None);
+        headers.insert("x-api-key", "c".parse().unwrap());
+        assert_eq!(presented(&headers), Some("c"));
+        headers.insert("authorization", "bearer b".parse().unwrap());
+        assert_eq!(presented(&headers), Some("b"));
+        headers.insert("x-user-key", "a".parse().unwrap());
+        assert_eq!(presented(&headers), Some("a"));
+    }
+
+    #[test]
+    fn an_origin_is_matched_whole() {
+        for (allowed, origin, matches) in [
+            ("https://app.example", "https://app.example", true),
+            ("https://app.example", "https://app.example.evil", false),
+            ("http://localhost:*", "http://localhost:5173", true),
+            ("http://localhost:*", "http://localhost.evil:80", false),
+        ] {
+            assert_eq!(matches_origin(allowed, origin), matches, "{allowed} {origin}");
+        }
+    }
+}

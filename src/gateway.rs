@@ -1,0 +1,100 @@
+//! What all requests share: configuration, actors, prices, limits, upstreams.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use opencredits_actors::System;
+use opencredits_schema::PriceBook;
+use quick_cache::sync::Cache;
+
+use crate::auth::Caller;
+use crate::config::Config;
+use crate::limits::{BadKeyLimits, KeyLimits, OpenStreams};
+use crate::running::Running;
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+
+/// Keys whose owner is remembered, and unknown keys that are remembered as unknown.
+const KEYS_MAX: usize = 200_000;
+const UNKNOWN_KEYS_MAX: usize = 100_000;
+
+/// How long readiness waits for the store to say that it can be written.
+const CHECK_WAIT: Duration = Duration::from_secs(2);
+
+/// A running gateway.
+pub struct Gateway {
+    /// The settings it was started with.
+    pub config: Config,
+    /// The actors.
+    pub system: System,
+    /// The providers' client.
+    pub upstream: Upstream,
+    /// Kept handles of the hot path's metrics.
+    pub metrics: Metrics,
+    /// How often each key may ask.
+    pub key_limits: KeyLimits,
+    /// How many bad keys an address may try.
+    pub bad_keys: BadKeyLimits,
+    /// How many requests of a key run at once.
+    pub open_streams: OpenStreams,
+    /// The running requests, for checkpoints and leases.
+    pub running: Running,
+    pub(crate) callers: Cache<[u8; 32], Arc<Caller>>,
+    pub(crate) unknown: Cache<[u8; 32], ()>,
+    pub(crate) revocations: AtomicU64,
+    book: RwLock<Arc<PriceBook>>,
+    ready: AtomicBool,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway around its parts; ready once [`Gateway::set_ready`] says so.
+    #[must_use]
+    pub fn new(config: Config, system: System, upstream: Upstream, book: PriceBook) -> Self {
+        Self {
+            key_limits: KeyLimits::new(),
+            bad_keys: BadKeyLimits::new(),
+            open_streams: OpenStreams::new(config.inside.open_streams_per_key),
+            running: Running::new(config.inside.drain_count),
+            callers: Cache::new(KEYS_MAX),
+            unknown: Cache::new(UNKNOWN_KEYS_MAX),
+            revocations: AtomicU64::new(0),
+            book: RwLock::new(Arc::new(book)),
+            ready: AtomicBool::new(false),
+            metrics: Metrics::new(),
+            config,
+            system,
+            upstream,
+        }
+    }
+
+    /// The price book of this moment; a request keeps the one that it started with.
+    #[must_use]
+    pub fn book(&self) -> Arc<PriceBook> {
+        Arc::clone(&self.book.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another price book in force for requests that start from now on.
+    pub fn set_book(&self, book: PriceBook) {
+        *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
+    }
+
+    /// Whether it takes requests: not before recovery, not while it stops, not while the store
+    /// cannot be written.
+    pub async fn is_ready(&self) -> bool {
+        let up = self.ready.load(Ordering::Relaxed) && self.system.journal().healthy;
+        let writable = tokio::time::timeout(CHECK_WAIT, self.system.store().check());
+        up && matches!(writable.await, Ok(Ok(())))
+    }
+
+    /// Says that it takes requests, or no more.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+}

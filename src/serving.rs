@@ -1,0 +1,212 @@
+//! The gateway's start and end: opens the store, binds, serves, drains, stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::service::TowerToHyperService;
+use opencredits_actors::{AskError, Settings, SqliteStore, StoreError, System};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::{Config, StoreConfig};
+use crate::gateway::Gateway;
+use crate::prices::{self, PricesError};
+use crate::routes::{self, Side};
+use crate::running;
+use crate::server::{ServerLimits, serve_listener};
+use crate::telemetry;
+use crate::upstream::{Upstream, UpstreamSetupError};
+
+/// How often limits forget who has not come for long.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the end looks whether the last request is done.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Why the gateway does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The store is not for us.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    /// The actors did not start.
+    #[error("the accounts: {0}")]
+    System(#[from] AskError),
+    /// There are no prices.
+    #[error("the price book: {0}")]
+    Prices(#[from] PricesError),
+    /// The providers' client cannot be made.
+    #[error("the providers' client: {0}")]
+    Upstream(#[from] UpstreamSetupError),
+    /// The metrics cannot be recorded.
+    #[error("metrics: {0}")]
+    Metrics(#[from] telemetry::RecorderError),
+    /// No random numbers.
+    #[error("the system has no randomness: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The store is of a kind that this build does not have.
+    #[error("OPENCREDITS_STORE: the ScyllaDB store is not in this build yet; use sqlite:PATH")]
+    NoScylla,
+    /// At the end, settlements were still undurable. Their checkpoints settle them at the start.
+    #[error("some settlements are not durable yet; the next start settles them by checkpoint")]
+    Undurable,
+}
+
+/// A gateway that listens.
+#[derive(Debug)]
+pub struct Server {
+    gateway: Arc<Gateway>,
+    public: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Server {
+    /// Opens the store, settles what a crash left open, and listens. Serves nothing yet.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn bind(config: Config) -> Result<Self, ServeError> {
+        let StoreConfig::Sqlite(path) = &config.store else { return Err(ServeError::NoScylla) };
+        let book = prices::read(config.prices.as_deref())?;
+        let public = listen(config.listen).await;
+        let address = public.as_ref().ok().and_then(|public| public.local_addr().ok());
+        // Whoever serves the file already has its address too: it is named first.
+        let holder = format!("listening on {}", address.unwrap_or(config.listen));
+        let store = Arc::new(SqliteStore::open(path, &holder)?);
+        let public = public?;
+        let shared = config.admin_listen == config.listen;
+        let admin = if shared { None } else { Some(listen(config.admin_listen).await?) };
+        telemetry::start_metrics()?;
+        prices::keep(store.as_ref(), &book).await?;
+        let settings = Settings {
+            hold_lease: config.times.hold_lease,
+            passivate_after: config.times.passivate_after,
+            node: u64::from_be_bytes(crate::random::bytes::<8>()?),
+        };
+        let system = System::start(store, settings).await?;
+        let upstream = Upstream::new(&config.providers)?;
+        let gateway = Arc::new(Gateway::new(config, system, upstream, book));
+        Ok(Self { gateway, public, admin })
+    }
+
+    /// The public address that it listens on.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// The admin address that it listens on.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin.as_ref().unwrap_or(&self.public).local_addr()
+    }
+
+    /// The gateway, for tests that look inside.
+    #[must_use]
+    pub fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.gateway)
+    }
+
+    /// Serves until `shutdown` resolves, then lets running requests end within bounds.
+    ///
+    /// # Errors
+    /// [`ServeError::Undurable`] when the store did not take the last settlements in time.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self { gateway, public, admin } = self;
+        let (stop, stopping) = watch::channel(false);
+        let side = if admin.is_some() { Side::Public } else { Side::Both };
+        let mut servers = vec![tokio::spawn(serve(&gateway, public, side, stopping.clone()))];
+        if let Some(admin) = admin {
+            servers.push(tokio::spawn(serve(&gateway, admin, Side::Admin, stopping)));
+        }
+        let chores = [
+            tokio::spawn(running::look_after(Arc::clone(&gateway))),
+            tokio::spawn(forget(Arc::clone(&gateway))),
+            tokio::spawn(prices::follow(Arc::clone(&gateway))),
+            tokio::spawn(upkeep()),
+        ];
+        gateway.set_ready(true);
+        tracing::info!("ready");
+        shutdown.await;
+        gateway.set_ready(false);
+        tracing::info!(running = gateway.running.count(), "stopping");
+        // Its receivers are the servers: they may have ended.
+        stop.send(true).ok();
+        let times = &gateway.config.times;
+        if !all_ended(&gateway, times.shutdown_wait).await {
+            gateway.running.cut_all();
+            all_ended(&gateway, times.settle_wait).await;
+        }
+        for server in servers {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "a listener failed");
+            }
+        }
+        let durable = gateway.system.stop(times.settle_wait).await;
+        for chore in chores {
+            chore.abort();
+        }
+        if durable { Ok(()) } else { Err(ServeError::Undurable) }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen(address, error))
+}
+
+fn serve(
+    gateway: &Arc<Gateway>,
+    listener: TcpListener,
+    side: Side,
+    stopping: watch::Receiver<bool>,
+) -> impl Future<Output = crate::server::ServeEnd> + Send + use<> {
+    let Config { door, times, trusted_proxies, .. } = &gateway.config;
+    let limits = ServerLimits {
+        header_timeout: door.header_timeout,
+        max_headers: door.max_headers,
+        max_connections: door.max_connections,
+        trusted_proxies: trusted_proxies.clone().into(),
+        shutdown_wait: times.shutdown_wait.saturating_add(times.settle_wait),
+    };
+    let service = warp::service(routes::filter(Arc::clone(gateway), side));
+    serve_listener(listener, TowerToHyperService::new(service), limits, stopping)
+}
+
+/// Waits until no request runs, at most so long.
+async fn all_ended(gateway: &Gateway, wait: Duration) -> bool {
+    let end = Instant::now() + wait;
+    while gateway.running.count() > 0 {
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    true
+}
+
+async fn forget(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(FORGET_EVERY);
+    loop {
+        ticks.tick().await;
+        gateway.key_limits.upkeep();
+        gateway.bad_keys.upkeep();
+    }
+}
+
+async fn upkeep() {
+    let Ok(handle) = telemetry::start_metrics() else { return };
+    let mut ticks = tokio::time::interval(telemetry::UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
+}

@@ -1,0 +1,16 @@
+//! The providers' wire formats, sans IO: request heads, SSE, usage, input bounds.
+
+mod bound;
+mod meter;
+mod reply;
+mod request;
+mod sse;
+mod upstream_error;
+mod usage;
+
+pub use meter::{Answer, Delivered, Meter, StreamEnd, StreamFault};
+pub use reply::{add_cost, error_event, keep_alive};
+pub use request::{BadRequest, CHOICES_MAX, Dialect, Edits, MODEL_NAME_MAX, OutputDemand, Request};
+pub use sse::{EVENT_MAX, Event, Scanner, SseError};
+pub use upstream_error::{InBandError, UpstreamFault, classify_error};
+pub use usage::{GoogleUsage, usage_of_body};

@@ -1,0 +1,123 @@
+//! Reads the fields of a request that decide something, each with its own errors.
+
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+
+use super::fields;
+use super::scan::{Members, Scan};
+use super::{BadRequest, CHOICES_MAX, Limit, MODEL_NAME_MAX, Quoted, Search, UsageChunk, Wrap};
+
+/// What an absent field gives, or what `read` makes of a present one.
+pub(super) fn optional<T: Default>(
+    raw: Option<&RawValue>,
+    read: impl FnOnce(&RawValue) -> Result<T, BadRequest>,
+) -> Result<T, BadRequest> {
+    raw.map_or_else(|| Ok(T::default()), read)
+}
+
+pub(super) fn model(scan: &Scan<'_>) -> Result<Quoted, BadRequest> {
+    let model = quoted(scan, scan.fields.model, "model")?;
+    let model = model.filter(|model| !model.value.is_empty());
+    let model = model.ok_or_else(|| BadRequest::missing("model"))?;
+    if model.value.len() > MODEL_NAME_MAX {
+        return Err(BadRequest::new(format!("`model` is over {MODEL_NAME_MAX} bytes"), "model"));
+    }
+    Ok(model)
+}
+
+pub(super) fn quoted(
+    scan: &Scan<'_>,
+    raw: Option<&RawValue>,
+    name: &'static str,
+) -> Result<Option<Quoted>, BadRequest> {
+    let Some(raw) = raw else { return Ok(None) };
+    let value = fields::string(raw, name)?.unwrap_or_default();
+    Ok(Some(Quoted { value, span: scan.span(raw.get()) }))
+}
+
+pub(super) fn limit(
+    scan: &Scan<'_>,
+    raw: Option<&RawValue>,
+    name: &'static str,
+) -> Result<Option<Limit>, BadRequest> {
+    let Some(raw) = raw else { return Ok(None) };
+    Ok(Some(Limit { value: fields::integer(raw, name)?, span: scan.span(raw.get()) }))
+}
+
+pub(super) fn choices(scan: &Scan<'_>) -> Result<u64, BadRequest> {
+    let n = optional(scan.fields.n, |raw| fields::integer(raw, "n"))?.unwrap_or(1);
+    if n > CHOICES_MAX {
+        return Err(BadRequest::new(format!("`n` must be at most {CHOICES_MAX}"), "n"));
+    }
+    Ok(n)
+}
+
+/// The members of a small object that decide something, each at most once.
+fn member<'b>(
+    raw: &'b RawValue,
+    field: &'static str,
+    name: &str,
+) -> Result<Option<&'b RawValue>, BadRequest> {
+    let members: Members<'b> = serde_json::from_str(raw.get())
+        .map_err(|_| BadRequest::new(format!("`{field}` must be an object"), field))?;
+    let mut found = members.0.into_iter().filter(|(key, _)| key == name).map(|(_, value)| value);
+    let first = found.next();
+    if found.next().is_some() {
+        return Err(BadRequest::new(format!("duplicate field `{name}` in `{field}`"), field));
+    }
+    Ok(first)
+}
+
+pub(super) fn stream_options(scan: &Scan<'_>) -> Result<UsageChunk, BadRequest> {
+    let name = "stream_options";
+    let Some(raw) = scan.fields.stream_options else { return Ok(UsageChunk::NoOptions) };
+    let span = scan.span(raw.get());
+    if raw.get() == "null" {
+        return Ok(UsageChunk::Replace(span, Wrap::Options));
+    }
+    let Some(value) = member(raw, name, "include_usage")? else {
+        let empty = fields::names_nothing(raw);
+        return Ok(UsageChunk::Insert { at: span.start.saturating_add(1), empty });
+    };
+    if fields::boolean(value, name)? {
+        return Ok(UsageChunk::Asked);
+    }
+    Ok(UsageChunk::Replace(scan.span(value.get()), Wrap::Member))
+}
+
+pub(super) fn thinking(scan: &Scan<'_>) -> Result<Option<(u64, Range<usize>)>, BadRequest> {
+    let Some(raw) = scan.fields.thinking else { return Ok(None) };
+    if raw.get() == "null" {
+        return Ok(None);
+    }
+    let Some(value) = member(raw, "thinking", "budget_tokens")? else { return Ok(None) };
+    let budget = fields::integer(value, "thinking")?;
+    Ok(budget.map(|budget| (budget, scan.span(value.get()))))
+}
+
+/// How many results xAI's live search takes when it is not told.
+const LIVE_RESULTS_DEFAULT: u64 = 20;
+/// The most results of a live search.
+const LIVE_RESULTS_MAX: u64 = 100;
+
+pub(super) fn search(scan: &Scan<'_>) -> Result<Search, BadRequest> {
+    let name = "search_parameters";
+    if let Some(raw) = scan.fields.search_parameters.filter(|raw| raw.get() != "null") {
+        let mode = member(raw, name, "mode")?;
+        let mode = optional(mode, |raw| fields::string(raw, name))?;
+        if mode.as_deref() == Some("off") {
+            return Ok(Search::None);
+        }
+        let results = member(raw, name, "max_search_results")?;
+        let results = optional(results, |raw| fields::integer(raw, name))?;
+        let results = results.unwrap_or(LIVE_RESULTS_DEFAULT);
+        if results > LIVE_RESULTS_MAX {
+            let message = format!("`max_search_results` must be at most {LIVE_RESULTS_MAX}");
+            return Err(BadRequest::new(message, name));
+        }
+        return Ok(Search::Live(results));
+    }
+    let asked = scan.fields.web_search_options.is_some_and(|raw| raw.get() != "null");
+    Ok(if asked { Search::Web } else { Search::None })
+}

@@ -1,0 +1,20 @@
+//! The integration tests: the gateway over HTTP, against simulated providers.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test fails by panicking, and nobody reads its API"
+)]
+
+mod admin;
+mod bad_input;
+mod crash;
+mod money;
+mod operate;
+mod recorded;
+mod sdk;
+mod stream;
+mod support;
+mod tidy;
