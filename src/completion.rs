@@ -19,7 +19,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
 use crate::limits::OpenStream;
 use crate::live::{Live, Open, Receipt, Terms};
-use crate::place::{Placed, Wish};
+use crate::place::{Asked, Placed, Wish};
 use crate::relay::Relay;
 use crate::request::Incoming;
 use crate::running::{Running, drain_time};
@@ -69,7 +69,12 @@ pub async fn complete(
     })?;
     let wish =
         Wish { id: incoming.id, caller, partner, request: &request, model: &model, book: &book };
-    let Placed { hold, edits, searches } = wish.place(gateway).await?;
+    let asked = Asked::new(gateway, caller.key.account, incoming.id);
+    let placed = wish.place(gateway).await;
+    let decided =
+        placed.as_ref().map_or_else(|error| !error.code().status().is_server_error(), |_| true);
+    asked.answered(decided);
+    let Placed { hold, edits, searches } = placed?;
     let input_estimate = request.input_estimate(&model);
     let body = request.upstream_body(&model, edits);
     let hide_usage = !request.wants_usage_chunk();
@@ -165,12 +170,15 @@ impl Exchange {
                 gateway.metrics.client_gone.increment(1);
                 live.client_left();
                 // Without a place or time to wait in, the guard settles by what has come.
-                let Some(_drain) = Running::drain(&gateway) else { return };
+                let Some(drain) = Running::drain(&gateway) else { return };
                 let wait = drain_time(&gateway.config);
-                tokio::select! {
-                    _ = tokio::time::timeout(wait, &mut answering) => {}
-                    () = live.cut.notified() => {}
-                }
+                let answer = tokio::select! {
+                    answer = tokio::time::timeout(wait, &mut answering) => answer.ok(),
+                    () = live.cut.notified() => None,
+                };
+                // A stream that has come meanwhile takes the place for its own drain.
+                drop(drain);
+                drop(answer);
                 return;
             }
             () = live.cut.notified() => {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use opencredits_actors::{AskError, Done};
 use opencredits_schema::{
-    Command, Credits, Demand, Hold, Limit, Model, Partner, Place, PriceBook, Provider,
-    ReferralRate, Refusal, RequestId, Shortfall,
+    AccountId, Command, Credits, Demand, Hold, Limit, Model, Partner, Place, PriceBook, Provider,
+    ReferralRate, Refusal, RequestId, SettledBy, Shortfall,
 };
 use opencredits_wire::{Edits, OutputDemand, Request};
 
@@ -32,6 +32,43 @@ pub struct Placed {
     pub edits: Edits,
     /// The web searches that OpenAI's chat bills per answer and does not tell in its usage.
     pub searches: u64,
+}
+
+/// A placement that is being asked for. A client that goes away before the answer leaves nobody
+/// who would settle: dropping this releases what was placed.
+#[derive(Debug)]
+pub struct Asked {
+    gateway: Arc<Gateway>,
+    account: AccountId,
+    request: RequestId,
+    answered: bool,
+}
+
+impl Asked {
+    /// A placement that is asked for from now on.
+    #[must_use]
+    pub fn new(gateway: &Arc<Gateway>, account: AccountId, request: RequestId) -> Self {
+        Self { gateway: Arc::clone(gateway), account, request, answered: false }
+    }
+
+    /// The answer has come; `known` unless it is that the outcome is unknown.
+    pub fn answered(mut self, known: bool) {
+        self.answered = known;
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let (gateway, account, request) = (Arc::clone(&self.gateway), self.account, self.request);
+        let command = Command::Release { request, by: SettledBy::Request };
+        tokio::spawn(async move {
+            // Refused where nothing was placed.
+            gateway.system.ask(account, command).await.ok();
+        });
+    }
 }
 
 /// What a hold is placed for.

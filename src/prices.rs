@@ -47,9 +47,15 @@ pub async fn keep(
 
 /// Reads the file again when it changes and on SIGHUP. A bad one keeps the old book in force.
 pub async fn follow(gateway: Arc<Gateway>) {
-    let Some(path) = gateway.config.prices.clone() else { return };
+    // Listened to even without a file: unheard, a SIGHUP would end the process.
     let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
     let Ok(mut hangup) = hangup else { return };
+    let Some(path) = gateway.config.prices.clone() else {
+        while hangup.recv().await.is_some() {
+            tracing::info!("the built-in prices are in force; there is nothing to read again");
+        }
+        return;
+    };
     let mut seen = changed(&path);
     loop {
         tokio::select! {

@@ -45,6 +45,11 @@ impl Slot {
         self.holds.store(holds, Ordering::Relaxed);
     }
 
+    /// Whether it has neither an actor nor running requests.
+    fn is_empty(&self) -> bool {
+        !self.actor.initialized() && lock(&self.running).is_empty()
+    }
+
     /// The same place for the next incarnation.
     fn next(&self) -> Self {
         Self { running: Arc::clone(&self.running), ..Self::default() }
@@ -143,6 +148,8 @@ impl Directory {
             };
             drop(actor.cast(message));
         }
+        // Places that someone still held when their actor left.
+        self.slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_empty());
     }
 
     /// The number of active accounts.
@@ -165,8 +172,8 @@ impl Directory {
         *entry = next;
         drop(entry);
         if rests {
-            let unused = |slot: &Slot| !slot.actor.initialized() && lock(&slot.running).is_empty();
-            self.slots.remove_if(&account, |_, slot| unused(slot) && Arc::strong_count(slot) == 1);
+            let alone = |slot: &Arc<Slot>| Arc::strong_count(slot) == 1 && slot.is_empty();
+            self.slots.remove_if(&account, |_, slot| alone(slot));
         }
         Some(account)
     }
@@ -208,19 +215,18 @@ impl Directory {
                     self.by_actor.insert(actor.get_id(), account);
                     Ok(actor)
                 }
-                Err(error) => Err(self.not_started(account, &error)),
+                Err(error) => Err(not_started(&error)),
             }
         };
         slot.actor.get_or_try_init(start).await.cloned()
     }
+}
 
-    fn not_started(&self, account: AccountId, error: &SpawnErr) -> AskError {
-        self.slots.remove_if(&account, |_, slot| {
-            !slot.actor.initialized() && lock(&slot.running).is_empty()
-        });
-        let text = error.to_string();
-        if text.contains("no account") { AskError::NoAccount } else { unavailable(&text) }
-    }
+/// The place of an actor that did not start stays until the sweep finds it alone: another asker may
+/// be about to start the actor there, and two places would be two incarnations.
+fn not_started(error: &SpawnErr) -> AskError {
+    let text = error.to_string();
+    if text.contains("no account") { AskError::NoAccount } else { unavailable(&text) }
 }
 
 fn unavailable(why: &str) -> AskError {

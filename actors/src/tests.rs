@@ -327,6 +327,46 @@ async fn answers_wait_for_a_store_that_fails_and_come_when_it_heals() {
     assert_eq!(balance(&system, ACCOUNT).await, (89, 80));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_could_not_be_read_comes_back_as_one_actor() {
+    let store = Arc::new(MemoryStore::default());
+    let system = Arc::new(start(Arc::clone(&store) as Arc<dyn Store>, 1).await);
+    system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
+    for round in 0..50 {
+        // Rests, so that the next ask has to read it.
+        system.sweep(Timestamp::from_millis(i64::MAX));
+        while system.active_accounts() > 0 {
+            system.sweep(Timestamp::from_millis(i64::MAX));
+            tokio::task::yield_now().await;
+        }
+        store.fail(true);
+        let askers: Vec<_> = (0..32)
+            .map(|asker| {
+                let system = Arc::clone(&system);
+                let request = 1 + round * 32 + asker;
+                tokio::spawn(async move {
+                    loop {
+                        match system.ask(ACCOUNT, place(request, 60)).await {
+                            Err(AskError::Unavailable(_)) => tokio::task::yield_now().await,
+                            other => return other.is_ok().then_some(request),
+                        }
+                    }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        store.fail(false);
+        let mut admitted = Vec::new();
+        for asker in askers {
+            admitted.extend(asker.await.unwrap());
+        }
+        assert_eq!(admitted.len(), 1, "two incarnations held the same credits");
+        let request = RequestId::new(admitted[0]);
+        let release = Command::Release { request, by: SettledBy::Request };
+        system.ask(ACCOUNT, release).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_settlement_that_the_store_knows_gets_the_stored_answer() {
     over_both(async |store| {

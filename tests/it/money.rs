@@ -188,3 +188,20 @@ async fn a_key_spends_no_more_than_its_limit() {
     assert_eq!(answer.status(), 200);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_while_its_hold_is_placed_leaves_nothing_held() {
+    // So long a lease that only the request itself can end its hold within the test.
+    let world = World::with(&[("HOLD_LEASE", "1h")]).await;
+    let user = world.user("100").await;
+    for moment in 0..300 {
+        let request = world.post(&user, "/v1/chat/completions", &chat("openai/gpt-4o", "Hi"));
+        let patience = std::time::Duration::from_micros(moment * 10);
+        tokio::time::timeout(patience, request.send()).await.ok();
+    }
+    while micro(&world.get(&user, "/v1/credits/balance").await["held"]) != 0 {
+        tokio::task::yield_now().await;
+    }
+    world.settled_balance(&user).await;
+    world.end().await;
+}
