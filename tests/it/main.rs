@@ -11,6 +11,7 @@
 mod admin;
 mod bad_input;
 mod crash;
+mod durability;
 mod money;
 mod operate;
 mod recorded;
