@@ -218,6 +218,18 @@ async fn metrics_are_for_the_operator_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_without_a_price_file_ends_nothing() {
+    let site = Site::new().await;
+    let gateway = Process::serve(&site.settings(&[])).await;
+    gateway.signal("HUP");
+    let answer = gateway.http.get(format!("{}/readyz", gateway.base)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    gateway.signal("TERM");
+    let status = tokio::time::timeout(PATIENCE, gateway.ended()).await.unwrap();
+    assert_eq!(status.code(), Some(0), "by a signal, not by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn prices_follow_their_file_and_a_bad_one_changes_nothing() {
     let site = Site::new().await;
     let file = site.folder.path().join("prices.json");
