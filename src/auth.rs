@@ -118,12 +118,15 @@ impl Gateway {
 /// The key of a request: `X-User-Key`, else `Authorization: Bearer`, else `x-api-key`.
 fn presented(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    text("x-user-key").or(bearer).or_else(|| text("x-api-key")).filter(|key| !key.is_empty())
+    let key = text("x-user-key").or_else(|| bearer(headers)).or_else(|| text("x-api-key"));
+    key.filter(|key| !key.is_empty())
+}
+
+/// The token of `Authorization: Bearer`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Whether an origin is the listed one; a listed `:*` stands for any port.

@@ -33,7 +33,6 @@ pub mod running;
 pub mod server;
 pub mod serving;
 pub mod telemetry;
-pub mod time;
 pub mod upstream;
 pub mod verbs;
 

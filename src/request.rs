@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use opencredits_schema::RequestId;
 
+use crate::auth;
 use crate::error::ApiError;
 
 /// A request whose body has been read.
@@ -64,9 +65,7 @@ impl Incoming {
     /// The token of `Authorization: Bearer`.
     #[must_use]
     pub fn bearer(&self) -> Option<&str> {
-        let value = self.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        auth::bearer(&self.headers)
     }
 }
 

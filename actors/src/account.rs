@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::directory::{Directory, Slot};
 use crate::journal::Waiting;
-use crate::store::{StoreError, Write};
+use crate::store::Write;
 use crate::system::AskError;
 
 /// The answer to a command, with the account as it is then.
@@ -141,10 +141,10 @@ impl Actor for AccountActor {
 impl AccountActor {
     /// Reads the account behind the journal's barrier, takes over its running requests' holds, and
     /// ends what other incarnations of the process left open.
-    async fn load(&self, id: AccountId) -> Result<Running, StoreError> {
+    async fn load(&self, id: AccountId) -> Result<Running, AskError> {
         self.directory.journal.barrier(id).await;
         let loaded = self.directory.store.load(id).await?;
-        let loaded = loaded.ok_or_else(|| StoreError::Conflict(format!("no account {id}")))?;
+        let loaded = loaded.ok_or(AskError::NoAccount)?;
         let durable = Arc::new(AtomicU64::new(loaded.head.seq));
         let account = Account::load(loaded.head, loaded.recent);
         let mut state = Running { account, checkpoints: HashMap::new(), durable };

@@ -45,11 +45,6 @@ impl Slot {
         self.holds.store(holds, Ordering::Relaxed);
     }
 
-    /// Whether it has neither an actor nor running requests.
-    fn is_empty(&self) -> bool {
-        !self.actor.initialized() && lock(&self.running).is_empty()
-    }
-
     /// The same place for the next incarnation.
     fn next(&self) -> Self {
         Self { running: Arc::clone(&self.running), ..Self::default() }
@@ -149,7 +144,7 @@ impl Directory {
             drop(actor.cast(message));
         }
         // Places that someone still held when their actor left.
-        self.slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_empty());
+        self.slots.retain(|_, slot| !is_forsaken(slot));
     }
 
     /// The number of active accounts.
@@ -172,8 +167,7 @@ impl Directory {
         *entry = next;
         drop(entry);
         if rests {
-            let alone = |slot: &Arc<Slot>| Arc::strong_count(slot) == 1 && slot.is_empty();
-            self.slots.remove_if(&account, |_, slot| alone(slot));
+            self.slots.remove_if(&account, |_, slot| is_forsaken(slot));
         }
         Some(account)
     }
@@ -225,8 +219,17 @@ impl Directory {
 /// The place of an actor that did not start stays until the sweep finds it alone: another asker may
 /// be about to start the actor there, and two places would be two incarnations.
 fn not_started(error: &SpawnErr) -> AskError {
-    let text = error.to_string();
-    if text.contains("no account") { AskError::NoAccount } else { unavailable(&text) }
+    let why = match error {
+        SpawnErr::StartupFailed(why) => why.downcast_ref::<AskError>().cloned(),
+        SpawnErr::ActorAlreadyStarted | SpawnErr::ActorAlreadyRegistered(_) => None,
+    };
+    why.unwrap_or_else(|| unavailable(&error.to_string()))
+}
+
+/// Whether a place has neither an actor nor running requests, and nobody is about to use it.
+fn is_forsaken(slot: &Arc<Slot>) -> bool {
+    let empty = !slot.actor.initialized() && lock(&slot.running).is_empty();
+    empty && Arc::strong_count(slot) == 1
 }
 
 fn unavailable(why: &str) -> AskError {
