@@ -1,40 +1,35 @@
-//! One AI request: parse, place, send, meter, settle. The answer's end is its receipt.
+//! One AI request: plan, place, send, meter, settle. The answer's end is its receipt.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming as UpstreamBody};
-use opencredits_schema::{Basis, Credits, Model, Partner, PriceBook, Status, Usage};
-use opencredits_wire::{
-    Dialect, Meter, Request, UpstreamFault, add_cost, classify_error, usage_of_body,
-};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Response};
+use hyper::body::Incoming as UpstreamBody;
+use opencredits_schema::{Basis, Credits, Partner, Provider, Status, Usage};
+use opencredits_wire::{Dialect, Meter, add_cost, usage_of_body};
 use tokio::sync::oneshot;
 
 use crate::auth::Caller;
+use crate::config::OnClientGone;
 use crate::error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
 use crate::limits::OpenStream;
 use crate::live::{Live, Open, Receipt, Terms};
 use crate::place::{Asked, Placed, Wish};
+use crate::plan::{Plan, Translation, upstream_path};
+use crate::provider_error::provider_error;
 use crate::relay::Relay;
 use crate::request::Incoming;
 use crate::running::{Running, drain_time};
-use crate::upstream::{CHUNK_TIMEOUT, response_headers};
+use crate::upstream::{ANSWER_MAX, ERROR_MAX, collect, response_headers};
 
 const CHARGE: HeaderName = HeaderName::from_static("x-opencredits-charge");
 const BALANCE: HeaderName = HeaderName::from_static("x-opencredits-balance");
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-opencredits-max-tokens");
 const BUDGET_TOKENS: HeaderName = HeaderName::from_static("x-opencredits-budget-tokens");
 const COST: HeaderName = HeaderName::from_static("x-opencredits-cost");
-
-/// Largest answer that is not streamed.
-const ANSWER_MAX: usize = 64 << 20;
-/// Largest error body that is read of a provider.
-const ERROR_MAX: usize = 1 << 20;
 
 /// An answer: whole, or a stream that settles at its end.
 #[derive(Debug)]
@@ -45,7 +40,7 @@ pub enum Answer {
     Stream(Response<()>, Box<Relay>),
 }
 
-/// Serves `POST /v1/chat/completions` or `POST /v1/messages`.
+/// Serves `POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`.
 ///
 /// # Errors
 /// What the client is told instead; nothing is charged then.
@@ -56,10 +51,8 @@ pub async fn complete(
     caller: &Caller,
     partner: &Partner,
 ) -> Result<Answer, ApiError> {
-    let request = Arc::new(Request::parse(dialect, incoming.body.clone())?);
-    let book = gateway.book();
-    let model = model(gateway, &book, partner, request.model())?;
-    request.check(&book, &model)?;
+    let account = caller.key.account;
+    let plan = Plan::new(gateway, account, partner, dialect, incoming.body.clone())?;
     if gateway.system.journal().waiting >= gateway.config.inside.journal_queue {
         return Err(ApiError::overloaded(1));
     }
@@ -67,82 +60,78 @@ pub async fn complete(
     let place = place.ok_or_else(|| {
         ApiError::new(ErrorCode::RateLimited, "Too many requests of this key run at once.")
     })?;
-    let wish =
-        Wish { id: incoming.id, caller, partner, request: &request, model: &model, book: &book };
+    let placed = place_hold(gateway, &incoming, &plan, caller, partner).await?;
+    let body = plan.sent.upstream_body(&plan.model, placed.edits);
+    let path = upstream_path(&plan.sent, &plan.model, &incoming.query);
+    let created = gateway.system.now().seconds().try_into().unwrap_or(0);
+    let translation = plan.translation(incoming.id, created);
+    let show_cost = incoming.headers.get(COST).is_some_and(|value| value == "1");
+    let exchange = Exchange {
+        streamed: plan.asked.stream(),
+        show_cost,
+        headers: lowered(placed.edits),
+        open: open(gateway, plan, placed, partner, account, show_cost),
+        translation,
+        place,
+    };
+    // A task of its own: a client that goes away does not stop what has to be settled.
+    let (reply, answer) = oneshot::channel();
+    tokio::spawn(exchange.run(incoming, path.into_owned(), body, reply));
+    answer.await.unwrap_or_else(|_| Err(ApiError::internal("the request's task ended")))
+}
+
+async fn place_hold(
+    gateway: &Arc<Gateway>,
+    incoming: &Incoming,
+    plan: &Plan,
+    caller: &Caller,
+    partner: &Partner,
+) -> Result<Placed, ApiError> {
+    let Plan { book, model, sent, .. } = plan;
+    let wish = Wish { id: incoming.id, caller, partner, request: sent, model, book };
     let asked = Asked::new(gateway, caller.key.account, incoming.id);
     let placed = wish.place(gateway).await;
     let decided =
         placed.as_ref().map_or_else(|error| !error.code().status().is_server_error(), |_| true);
     asked.answered(decided);
-    let Placed { hold, edits, searches } = placed?;
-    let input_estimate = request.input_estimate(&model);
-    let body = request.upstream_body(&model, edits);
-    let hide_usage = !request.wants_usage_chunk();
-    let show_cost = incoming.headers.get(COST).is_some_and(|value| value == "1");
-    let meter = Meter::new(model.provider, dialect, hide_usage);
-    let meter = if show_cost { meter.with_cost() } else { meter };
-    let account = caller.key.account;
-    let rate = partner.referral_rate;
-    let terms = Terms { account, hold, model, book, rate, dialect, input_estimate, searches };
-    let exchange = Exchange {
-        open: Open::new(Arc::clone(gateway), Live::new(terms, meter)),
-        streamed: request.stream(),
-        show_cost,
-        headers: lowered(edits),
-        place,
-    };
-    drop(request);
-    // A task of its own: a client that goes away does not stop what has to be settled.
-    let (reply, answer) = oneshot::channel();
-    tokio::spawn(exchange.run(incoming, body, reply));
-    answer.await.unwrap_or_else(|_| Err(ApiError::internal("the request's task ended")))
+    placed
 }
 
-/// Serves `POST /v1/messages/count_tokens`: free, and passed on.
-///
-/// # Errors
-/// What the client is told instead.
-pub async fn count_tokens(
+/// The request as a running one.
+fn open(
     gateway: &Arc<Gateway>,
-    incoming: &Incoming,
+    plan: Plan,
+    placed: Placed,
     partner: &Partner,
-) -> Result<Response<Bytes>, ApiError> {
-    let request = Request::parse_count(incoming.body.clone())?;
-    let book = gateway.book();
-    let model = model(gateway, &book, partner, request.model())?;
-    request.check(&book, &model)?;
-    let body = request.upstream_body(&model, opencredits_wire::Edits::default());
-    let path = upstream_path("/v1/messages/count_tokens", &incoming.query);
-    let sent = gateway.upstream.send(model.provider, path, &incoming.headers, body).await;
-    let (parts, body) = sent?.into_parts();
-    let limit = if parts.status.is_success() { ANSWER_MAX } else { ERROR_MAX };
-    let body = collect(body, limit, |_| {})
-        .await
-        .map_err(|error| ApiError::upstream().with_source(error))?;
-    if !parts.status.is_success() {
-        return Err(provider_error(gateway, &model, &book, parts.status, &parts.headers, &body));
-    }
-    let mut response = Response::new(body);
-    *response.headers_mut() = response_headers(&parts.headers);
-    Ok(response)
-}
-
-/// The model that a request names, if the partner may use it and a provider can be asked.
-fn model(
-    gateway: &Gateway,
-    book: &PriceBook,
-    partner: &Partner,
-    name: &str,
-) -> Result<Arc<Model>, ApiError> {
-    let model = book.model(name).ok_or_else(|| ApiError::model_not_found(name))?;
-    if !partner.allows(&model.id) {
-        return Err(ApiError::model_not_allowed(name));
-    }
-    if !gateway.upstream.has_key(model.provider) {
-        let message = format!("The provider of {:?} is not set up here.", model.id);
-        return Err(ApiError::new(ErrorCode::UpstreamError, message));
-    }
-    Ok(Arc::clone(model))
+    account: opencredits_schema::AccountId,
+    show_cost: bool,
+) -> Open {
+    let Plan { book, model, asked, sent } = plan;
+    let Placed { hold, searches, .. } = placed;
+    let (dialect, upstream) = (asked.dialect(), sent.dialect());
+    let translated = dialect != upstream;
+    // A translator leaves out what the client did not ask for.
+    let meter = Meter::new(model.provider, upstream, !translated && !asked.wants_usage_chunk());
+    let meter = if show_cost && !translated { meter.with_cost() } else { meter };
+    // Others tell their input as they begin; images have no count that is sure.
+    let untold = matches!(model.provider, Provider::OpenAi | Provider::XAi);
+    let cancels = gateway.config.on_client_gone != OnClientGone::Drain;
+    let may_reason = sent.may_reason(&model);
+    let counts = cancels && untold && !may_reason && !sent.has_media();
+    let terms = Terms {
+        account,
+        hold,
+        dialect,
+        upstream,
+        input_estimate: sent.input_estimate(&model),
+        countable: counts.then(|| asked.body().clone()),
+        model,
+        book,
+        rate: partner.referral_rate,
+        may_reason,
+        searches,
+    };
+    Open::new(Arc::clone(gateway), Live::new(terms, meter))
 }
 
 /// A request between its hold and its settlement.
@@ -151,6 +140,7 @@ struct Exchange {
     streamed: bool,
     show_cost: bool,
     headers: HeaderMap,
+    translation: Option<Translation>,
     place: OpenStream,
 }
 
@@ -158,10 +148,10 @@ type Reply = oneshot::Sender<Result<Answer, ApiError>>;
 
 impl Exchange {
     /// Sends the request and answers; the client may go away meanwhile.
-    async fn run(self, incoming: Incoming, body: Vec<Bytes>, mut reply: Reply) {
+    async fn run(self, incoming: Incoming, path: String, body: Vec<Bytes>, mut reply: Reply) {
         let live = Arc::clone(self.open.live());
         let gateway = Arc::clone(self.open.gateway());
-        let answering = self.answer(&incoming, body);
+        let answering = self.answer(&incoming, &path, body);
         tokio::pin!(answering);
         let answer = tokio::select! {
             biased;
@@ -189,17 +179,15 @@ impl Exchange {
         drop(reply.send(answer));
     }
 
-    async fn answer(self, incoming: &Incoming, body: Vec<Bytes>) -> Result<Answer, ApiError> {
+    async fn answer(
+        self,
+        incoming: &Incoming,
+        path: &str,
+        body: Vec<Bytes>,
+    ) -> Result<Answer, ApiError> {
         let terms = &self.open.live().terms;
         let (gateway, model) = (self.open.gateway(), &terms.model);
         let metrics = gateway.metrics.upstream(model.provider);
-        let path = upstream_path(
-            match terms.dialect {
-                Dialect::ChatCompletions => "/v1/chat/completions",
-                Dialect::Messages => "/v1/messages",
-            },
-            &incoming.query,
-        );
         let started = Instant::now();
         let sent = gateway.upstream.send(model.provider, path, &incoming.headers, body).await;
         let (parts, body) = match sent {
@@ -228,7 +216,8 @@ impl Exchange {
         if self.streamed && events {
             let mut response = Response::new(());
             *response.headers_mut() = headers;
-            let relay = Relay::new(self.open, body, self.show_cost, self.place);
+            let translator = self.translation.map(Translation::stream);
+            let relay = Relay::new(self.open, body, translator, self.show_cost, self.place);
             return Ok(Answer::Stream(response, Box::new(relay)));
         }
         self.whole(body, headers).await
@@ -248,7 +237,7 @@ impl Exchange {
             }
         };
         let terms = &live.terms;
-        let told = usage_of_body(terms.model.provider, terms.dialect, &body);
+        let told = usage_of_body(terms.model.provider, terms.upstream, &body);
         let (usage, basis) = match told {
             Some(usage) => (usage, Basis::Provider),
             None => {
@@ -257,9 +246,19 @@ impl Exchange {
                 (usage, Basis::Estimated)
             }
         };
+        let body = match &self.translation {
+            Some(translation) => translation.answer(&body, &usage),
+            None => Ok(body),
+        };
         let charged = live.price(usage, basis, Status::Completed);
         let receipt = self.open.settle(Some(charged)).await;
         let receipt = receipt.map_err(|_| ApiError::settlement_unfinished())?;
+        // An answer that cannot be shown was billed by its provider all the same.
+        let body = body?;
+        if terms.dialect == Dialect::Responses {
+            let recent = &self.open.gateway().recent_items;
+            recent.keep(terms.account, &body, Instant::now());
+        }
         let body = if self.show_cost { add_cost(body, &receipt.charge.to_string()) } else { body };
         let mut response = Response::new(body);
         *response.headers_mut() = headers;
@@ -292,98 +291,4 @@ fn lowered(edits: opencredits_wire::Edits) -> HeaderMap {
         }
     }
     headers
-}
-
-/// Claude Code's `?beta=true` goes along; nothing else of a query does.
-fn upstream_path(path: &'static str, query: &str) -> &'static str {
-    match (path, query) {
-        ("/v1/messages", "beta=true") => "/v1/messages?beta=true",
-        ("/v1/messages/count_tokens", "beta=true") => "/v1/messages/count_tokens?beta=true",
-        _ => path,
-    }
-}
-
-/// What a provider's error means to the client (`providers.md` 3.8).
-fn provider_error(
-    gateway: &Gateway,
-    model: &Model,
-    book: &PriceBook,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> ApiError {
-    let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let fault = classify_error(model.provider, status.as_u16(), body, retry_after);
-    let alarm = |what: &str| {
-        if let Some(metrics) = gateway.metrics.upstream(model.provider) {
-            metrics.operator_faults.increment(1);
-        }
-        tracing::error!(model = %model.id, %status, what, "the provider refuses the operator");
-    };
-    if let Some(metrics) = gateway.metrics.upstream(model.provider) {
-        metrics.faults.increment(1);
-    }
-    match fault {
-        UpstreamFault::BadRequest { message } => ApiError::invalid_request(message),
-        UpstreamFault::Ours => {
-            alarm("the operator's key, plan or billing");
-            ApiError::upstream()
-        }
-        UpstreamFault::Overloaded { retry_after } => match retry_after {
-            Some(seconds) => ApiError::upstream().with_retry_after(seconds),
-            None => ApiError::upstream(),
-        },
-        UpstreamFault::Failed => ApiError::upstream(),
-        UpstreamFault::NotFound if model.is_retired() => {
-            let successor = book.successor(model).map(|model| model.id.as_ref());
-            ApiError::model_retired(&model.id, successor)
-        }
-        UpstreamFault::NotFound => {
-            alarm("a model that it does not know");
-            ApiError::upstream()
-        }
-    }
-}
-
-/// Why a provider's body could not be read.
-#[derive(Debug, thiserror::Error)]
-enum ReadError {
-    #[error("the provider's answer broke off: {0}")]
-    Broken(#[from] hyper::Error),
-    #[error("the provider was silent for too long")]
-    Silent,
-    #[error("the provider's answer is above {0} bytes")]
-    TooLarge(usize),
-}
-
-/// Reads a provider's body, in bounded memory and with a bound on each silence.
-async fn collect(
-    mut body: UpstreamBody,
-    max: usize,
-    mut seen: impl FnMut(usize),
-) -> Result<Bytes, ReadError> {
-    let hint = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(ERROR_MAX);
-    let mut first: Option<Bytes> = None;
-    let mut whole = BytesMut::new();
-    let silence: Duration = CHUNK_TIMEOUT;
-    loop {
-        let frame =
-            tokio::time::timeout(silence, body.frame()).await.map_err(|_| ReadError::Silent)?;
-        let Some(frame) = frame else { break };
-        let Ok(data) = frame?.into_data() else { continue };
-        seen(data.len());
-        if whole.len().saturating_add(data.len()) > max {
-            return Err(ReadError::TooLarge(max));
-        }
-        match first.take() {
-            None if whole.is_empty() => first = Some(data),
-            None => whole.extend_from_slice(&data),
-            Some(piece) => {
-                whole.reserve(hint.max(piece.len().saturating_add(data.len())));
-                whole.extend_from_slice(&piece);
-                whole.extend_from_slice(&data);
-            }
-        }
-    }
-    Ok(first.unwrap_or_else(|| whole.freeze()))
 }

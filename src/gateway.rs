@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use crate::auth::Caller;
 use crate::config::Config;
 use crate::limits::{BadKeyLimits, KeyLimits, OpenStreams};
+use crate::recent_items::RecentItems;
 use crate::running::Running;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -38,6 +39,8 @@ pub struct Gateway {
     pub bad_keys: BadKeyLimits,
     /// How many requests of a key run at once.
     pub open_streams: OpenStreams,
+    /// What clients of `/v1/responses` may refer to.
+    pub recent_items: RecentItems,
     /// The running requests, for checkpoints and leases.
     pub running: Running,
     pub(crate) callers: Cache<[u8; 32], Arc<Caller>>,
@@ -61,6 +64,7 @@ impl Gateway {
             key_limits: KeyLimits::new(),
             bad_keys: BadKeyLimits::new(),
             open_streams: OpenStreams::new(config.inside.open_streams_per_key),
+            recent_items: RecentItems::new(config.responses_cache),
             running: Running::new(config.inside.drain_count),
             callers: Cache::new(KEYS_MAX),
             unknown: Cache::new(UNKNOWN_KEYS_MAX),

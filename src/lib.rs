@@ -2,7 +2,8 @@
 //!
 //! The life of a request: route → key → account, partner → rate limit → model, allowed? → quote →
 //! place hold → upstream → stream back while metering → usage → settle (durable) → last byte.
-//! [`routes`] is the table, [`completion`] the life, [`live`] the one settlement.
+//! [`routes`] is the table, [`completion`] the life, [`plan`] what is asked of whom, [`live`] the one
+//! settlement.
 
 pub mod admin;
 pub mod answer;
@@ -13,6 +14,7 @@ pub mod cli;
 pub mod completion;
 pub mod config;
 pub mod cors;
+pub mod count_tokens;
 pub mod credits;
 pub mod dates;
 pub mod error;
@@ -24,8 +26,11 @@ pub mod live;
 pub mod models;
 pub mod partner_api;
 pub mod place;
+pub mod plan;
 pub mod prices;
+pub mod provider_error;
 pub mod random;
+pub mod recent_items;
 pub mod relay;
 pub mod request;
 pub mod routes;

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use opencredits_actors::{AskError, Done};
+use opencredits_dialects::decode_request;
 use opencredits_schema::{
     AccountId, Basis, Charge, Charged, Checkpoint, Command, Credits, Hold, Model, PicoUsd,
     PriceBook, Provider, ReferralRate, RequestId, SettledBy, Status, Timestamp, Usage,
 };
-use opencredits_wire::{Dialect, Meter};
+use opencredits_wire::{Dialect, Meter, count_tokens};
 use tokio::sync::Notify;
 
 use crate::gateway::Gateway;
@@ -27,10 +29,17 @@ pub struct Terms {
     pub book: Arc<PriceBook>,
     /// The partner's rate.
     pub rate: ReferralRate,
-    /// The dialect on both sides.
+    /// The client's dialect.
     pub dialect: Dialect,
+    /// The provider's dialect.
+    pub upstream: Dialect,
     /// What the input likely is, in tokens, if the provider never tells.
     pub input_estimate: u64,
+    /// The client's own words, kept where their tokens have to be counted if the client goes away:
+    /// the provider tells its input at the end only, and no other part of it is unknown.
+    pub countable: Option<Bytes>,
+    /// Whether the model may reason unseen.
+    pub may_reason: bool,
     /// Web searches that are billed and not told in the usage.
     pub searches: u64,
 }
@@ -121,21 +130,41 @@ impl Live {
         }
         let (told, delivered) = {
             let meter = self.meter();
-            (meter.usage(), meter.delivered())
+            let delivered = match counted {
+                Basis::Counted => meter.counted_tokens(),
+                Basis::Provider | Basis::Partial | Basis::Estimated => meter.delivered().tokens(),
+            };
+            (meter.usage(), delivered)
         };
         let (usage, basis) = match told {
             Some((usage, Basis::Provider)) => (usage, Basis::Provider),
             Some((usage, _)) => {
-                let output = usage.output.max(delivered.total().div_ceil(4));
+                // Gemini counts as it goes, so what was delivered is in its count.
+                let runs = self.terms.upstream == Dialect::GenerateContent && usage.output > 0;
+                let output = if runs { usage.output } else { usage.output.max(delivered) };
                 let basis = if usage.total_input() > 0 { Basis::Partial } else { counted };
-                (self.with_input(Usage { output, ..usage }), basis)
+                (self.with_input(Usage { output, ..usage }, counted), basis)
             }
             None => {
-                let usage = Usage { output: delivered.total().div_ceil(4), ..Usage::default() };
-                (self.with_input(usage), counted)
+                let usage = Usage { output: delivered, ..Usage::default() };
+                (self.with_input(usage, counted), counted)
             }
         };
         Some(self.price(usage, basis, status))
+    }
+
+    /// Whether the provider can be stopped now and what it did be known: it tells its usage as it
+    /// goes, or all that it wrote was seen.
+    #[must_use]
+    pub fn can_be_cut(&self) -> bool {
+        let meter = self.meter();
+        match self.terms.upstream {
+            Dialect::GenerateContent => meter.usage().is_some(),
+            Dialect::Messages => !self.terms.may_reason && meter.countable(),
+            Dialect::ChatCompletions | Dialect::Responses => {
+                self.terms.countable.is_some() && meter.countable()
+            }
+        }
     }
 
     /// The charge for a usage.
@@ -171,11 +200,14 @@ impl Live {
         })
     }
 
-    fn with_input(&self, usage: Usage) -> Usage {
+    fn with_input(&self, usage: Usage, basis: Basis) -> Usage {
         if usage.total_input() > 0 {
             return usage;
         }
-        Usage { input: self.terms.input_estimate, ..usage }
+        let words = self.terms.countable.as_ref().filter(|_| basis == Basis::Counted);
+        let prompt = words.and_then(|words| decode_request(self.terms.dialect, words).ok());
+        let counted = prompt.map(|prompt| prompt.text_tokens(count_tokens));
+        Usage { input: counted.unwrap_or(self.terms.input_estimate), ..usage }
     }
 
     /// How long it has run.

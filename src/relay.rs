@@ -1,5 +1,5 @@
-//! A stream on its way to the client: metered as it passes, settled before its last bytes leave,
-//! and read on without the client if that goes away.
+//! A stream on its way to the client: metered as it passes, translated if need be, settled before
+//! its last bytes leave, and stopped or read on when the client goes away.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -10,15 +10,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming as UpstreamBody};
-use opencredits_schema::{Basis, Status};
-use opencredits_wire::{InBandError, StreamEnd, add_cost, error_event, keep_alive};
+use opencredits_dialects::{Translator, Undecodable};
+use opencredits_schema::{AccountId, Basis, Status, Usage};
+use opencredits_wire::{
+    Dialect, InBandError, Scanner, StreamEnd, add_cost, error_event, keep_alive,
+};
 use tokio::sync::futures::OwnedNotified;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
+use crate::config::OnClientGone;
 use crate::error::{ApiError, ErrorCode};
+use crate::gateway::Gateway;
 use crate::limits::OpenStream;
-use crate::live::{Open, Receipt, Unsettled};
+use crate::live::{Open, Receipt, Terms, Unsettled};
 use crate::running::{Running, drain_time};
 use crate::upstream::CHUNK_TIMEOUT;
 
@@ -38,10 +43,14 @@ pub struct Relay {
     source: Option<Source>,
     settling: Option<(Settling, Ending)>,
     ready: VecDeque<Bytes>,
+    /// Turns the provider's dialect into the client's; `None` where they are one.
+    translator: Option<Translator>,
     show_cost: bool,
-    dialect: opencredits_wire::Dialect,
+    dialect: Dialect,
     timer: Pin<Box<Sleep>>,
     last: Instant,
+    /// Whose output items may be referred to, where they may.
+    remembers: Option<(Arc<Gateway>, AccountId)>,
     _place: OpenStream,
 }
 
@@ -57,7 +66,9 @@ struct Source {
 
 /// What the client reads after the settlement.
 enum Ending {
-    Clean(Bytes),
+    /// The provider's last words, and what it says that it used.
+    Clean(Bytes, Usage),
+    /// An error event.
     Broken(Bytes),
 }
 
@@ -70,18 +81,28 @@ impl std::fmt::Debug for Relay {
 impl Relay {
     /// A stream from a provider's body.
     #[must_use]
-    pub fn new(open: Open, body: UpstreamBody, show_cost: bool, place: OpenStream) -> Self {
+    pub fn new(
+        open: Open,
+        body: UpstreamBody,
+        translator: Option<Translator>,
+        show_cost: bool,
+        place: OpenStream,
+    ) -> Self {
         let now = Instant::now();
-        let dialect = open.live().terms.dialect;
+        let Terms { dialect, account, .. } = open.live().terms;
+        let kept = dialect == Dialect::Responses && open.gateway().recent_items.is_on();
+        let remembers = kept.then(|| (Arc::clone(open.gateway()), account));
         let cut = Box::pin(Arc::clone(&open.live().cut).notified_owned());
         Self {
             source: Some(Source { open, body, cut, heard: now, complete: false }),
             settling: None,
             ready: VecDeque::new(),
+            translator,
             show_cost,
             dialect,
             timer: Box::pin(tokio::time::sleep_until(now + KEEP_ALIVE)),
             last: now,
+            remembers,
             _place: place,
         }
     }
@@ -131,9 +152,12 @@ impl Relay {
                     source.complete = true;
                     self.timer.as_mut().reset(Instant::now() + LINGER);
                 }
-                self.ready.extend(out);
+                let shown = self.show(out);
                 if let Err(fault) = pushed {
                     tracing::warn!(%fault, "a provider's stream cannot be read");
+                    self.broken();
+                } else if let Err(fault) = shown {
+                    tracing::warn!(%fault, "a provider's stream cannot be translated");
                     self.broken();
                 }
                 Poll::Ready(())
@@ -150,6 +174,20 @@ impl Relay {
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Makes the provider's bytes ready for the client.
+    fn show(&mut self, pieces: Vec<Bytes>) -> Result<(), Undecodable> {
+        let Some(translator) = &mut self.translator else {
+            self.ready.extend(pieces);
+            return Ok(());
+        };
+        let mut out = Vec::new();
+        let shown = pieces.into_iter().try_for_each(|piece| translator.push(piece, &mut out));
+        if !out.is_empty() {
+            self.ready.push_back(out.into());
+        }
+        shown
     }
 
     /// The provider has said all.
@@ -204,8 +242,9 @@ impl Relay {
     fn finish(&mut self, tail: Result<Bytes, &ApiError>, status: Status, counted: Basis) {
         let Some(source) = self.source.take() else { return };
         let charged = source.open.live().charged(status, counted);
+        let usage = charged.as_ref().map(|charged| charged.usage.clone()).unwrap_or_default();
         let ending = match tail {
-            Ok(tail) => Ending::Clean(tail),
+            Ok(tail) => Ending::Clean(tail, usage),
             Err(error) => Ending::Broken(self.error_event(error)),
         };
         self.settling = Some((tokio::spawn(source.open.settle(charged)), ending));
@@ -214,18 +253,37 @@ impl Relay {
     fn settled(&mut self, settled: Result<Receipt, Unsettled>) {
         let Some((_, ending)) = self.settling.take() else { return };
         let bytes = match (ending, settled) {
-            (Ending::Clean(tail), Ok(receipt)) if self.show_cost => {
-                add_cost(tail, &receipt.charge.to_string())
-            }
-            (Ending::Clean(tail), Ok(_)) => tail,
+            (Ending::Clean(tail, usage), Ok(receipt)) => self.last_words(tail, &usage, receipt),
             (Ending::Broken(event), _) => event,
-            (Ending::Clean(_), Err(Unsettled)) => {
+            (Ending::Clean(..), Err(Unsettled)) => {
                 self.error_event(&ApiError::settlement_unfinished())
             }
         };
         if !bytes.is_empty() {
             self.ready.push_back(bytes);
         }
+    }
+
+    /// The end of an answer that is settled.
+    fn last_words(&mut self, tail: Bytes, usage: &Usage, receipt: Receipt) -> Bytes {
+        let tail = match &mut self.translator {
+            None => tail,
+            Some(translator) => {
+                let mut out = Vec::new();
+                let pushed = translator.push(tail, &mut out);
+                match pushed.and_then(|()| translator.end(usage, &mut out)) {
+                    Ok(()) => out.into(),
+                    Err(fault) => {
+                        tracing::warn!(%fault, "a provider's answer cannot be translated");
+                        return self.error_event(&ApiError::upstream());
+                    }
+                }
+            }
+        };
+        if let Some((gateway, account)) = &self.remembers {
+            remember(gateway, *account, &tail);
+        }
+        if self.show_cost { add_cost(tail, &receipt.charge.to_string()) } else { tail }
     }
 
     fn error_event(&self, error: &ApiError) -> Bytes {
@@ -236,8 +294,8 @@ impl Relay {
 }
 
 impl Drop for Relay {
-    /// The client went away. What has begun to settle goes on; what still runs is read on to its
-    /// real usage, within bounds.
+    /// The client went away. What has begun to settle goes on; what still runs is stopped where its
+    /// usage is known or can be counted, and else read on to its real usage, within bounds.
     fn drop(&mut self) {
         if let Some(source) = self.source.take() {
             source.open.gateway().metrics.client_gone.increment(1);
@@ -246,12 +304,26 @@ impl Drop for Relay {
     }
 }
 
-/// Reads a stream to its end for its usage.
+/// Keeps the output items of the event that ends a stream.
+fn remember(gateway: &Gateway, account: AccountId, tail: &Bytes) {
+    let mut scanner = Scanner::default();
+    let keep = |event: opencredits_wire::Event| {
+        if let Some(data) = event.data() {
+            gateway.recent_items.keep(account, &data, std::time::Instant::now());
+        }
+    };
+    // A tail is whole events; what is none has no items.
+    scanner.push(tail.clone(), keep).ok();
+}
+
+/// Stops a stream, or reads it to its end for its usage.
 async fn drain(source: Source) {
     let Source { open, mut body, mut cut, .. } = source;
     let wait = drain_time(&open.gateway().config);
-    let place = Running::drain(open.gateway());
-    if place.is_some() && !wait.is_zero() {
+    let auto = open.gateway().config.on_client_gone == OnClientGone::Auto;
+    let stops = wait.is_zero() || (auto && open.live().can_be_cut());
+    let place = if stops { None } else { Running::drain(open.gateway()) };
+    if place.is_some() {
         let live = Arc::clone(open.live());
         let reading = async {
             while let Some(Ok(frame)) = body.frame().await {

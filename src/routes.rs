@@ -16,7 +16,7 @@ use crate::relay::Relay;
 use crate::request::Incoming;
 use crate::server::{Peer, read_body};
 use crate::telemetry::Route;
-use crate::{admin, assets, completion, cors, credits, models, partner_api, random};
+use crate::{admin, assets, completion, cors, count_tokens, credits, models, partner_api, random};
 
 /// The gateway's own name of a request, as the history shows it.
 pub const OWN_REQUEST_ID: HeaderName = HeaderName::from_static("x-opencredits-request-id");
@@ -29,7 +29,6 @@ const ECHO_MAX: usize = 128;
 enum Endpoint {
     Completion(Dialect),
     CountTokens,
-    Responses,
     Models,
     Model,
     Balance,
@@ -48,7 +47,7 @@ const PUBLIC: &[(&str, &str, Endpoint)] = &[
     ("/v1/chat/completions", "POST", Endpoint::Completion(Dialect::ChatCompletions)),
     ("/v1/messages", "POST", Endpoint::Completion(Dialect::Messages)),
     ("/v1/messages/count_tokens", "POST", Endpoint::CountTokens),
-    ("/v1/responses", "POST", Endpoint::Responses),
+    ("/v1/responses", "POST", Endpoint::Completion(Dialect::Responses)),
     ("/v1/models", "GET", Endpoint::Models),
     ("/v1/models/", "GET", Endpoint::Model),
     ("/v1/credits/balance", "GET", Endpoint::Balance),
@@ -203,11 +202,7 @@ async fn answer<B: Buf>(
     let door = &gateway.config.door;
     // The caller is known before a byte of the body is read.
     let caller = match endpoint {
-        Endpoint::Completion(_)
-        | Endpoint::CountTokens
-        | Endpoint::Responses
-        | Endpoint::Balance
-        | Endpoint::History => {
+        Endpoint::Completion(_) | Endpoint::CountTokens | Endpoint::Balance | Endpoint::History => {
             let caller = gateway.caller(&incoming.headers, incoming.peer).await?;
             let partner = gateway.partner_of(&caller, &incoming.headers).await?;
             *rate = Some(gateway.admit(&caller, &partner)?);
@@ -233,11 +228,8 @@ async fn answer<B: Buf>(
             return completion::complete(gateway, incoming, dialect, &caller, &partner).await;
         }
         (Endpoint::CountTokens, Some((_, partner))) => {
-            completion::count_tokens(gateway, request, &partner).await
+            count_tokens::count_tokens(gateway, request, &partner).await
         }
-        (Endpoint::Responses, Some(_)) => Err(ApiError::invalid_request(
-            "The Responses API is not served yet. Use /v1/chat/completions or /v1/messages.",
-        )),
         (Endpoint::Balance, Some((caller, _))) => credits::balance(gateway, &caller).await,
         (Endpoint::History, Some((caller, _))) => credits::history(gateway, request, &caller).await,
         (Endpoint::Models, _) => models::list(gateway, request).await,
@@ -261,11 +253,7 @@ async fn answer<B: Buf>(
         (Endpoint::Ready, _) => Err(ApiError::overloaded(1)),
         (Endpoint::Index, _) => Ok(assets::index()),
         (
-            Endpoint::Completion(_)
-            | Endpoint::CountTokens
-            | Endpoint::Responses
-            | Endpoint::Balance
-            | Endpoint::History,
+            Endpoint::Completion(_) | Endpoint::CountTokens | Endpoint::Balance | Endpoint::History,
             None,
         ) => Err(ApiError::missing_api_key()),
     };
@@ -276,8 +264,8 @@ const fn label(endpoint: Endpoint) -> Route {
     match endpoint {
         Endpoint::Completion(Dialect::ChatCompletions) => Route::ChatCompletions,
         Endpoint::Completion(Dialect::Messages) => Route::Messages,
+        Endpoint::Completion(Dialect::Responses | Dialect::GenerateContent) => Route::Responses,
         Endpoint::CountTokens => Route::CountTokens,
-        Endpoint::Responses => Route::Responses,
         Endpoint::Models | Endpoint::Model => Route::Models,
         Endpoint::Balance | Endpoint::History | Endpoint::Pricing => Route::Credits,
         Endpoint::Partner => Route::Partner,

@@ -15,11 +15,10 @@ use crate::live::Live;
 /// more has come: twice as often as is promised.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How long a request is read on without its client.
+/// How long a request whose usage is not known yet is read on without its client.
 #[must_use]
 pub const fn drain_time(config: &Config) -> Duration {
     match config.on_client_gone {
-        // Until more can be counted than is told, what is known for sure is the provider's.
         OnClientGone::Auto | OnClientGone::Drain => config.times.drain,
         OnClientGone::Cancel => Duration::ZERO,
     }

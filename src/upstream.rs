@@ -1,6 +1,7 @@
 //! The way to the providers: one pooled client, the operator's keys, and lists of the headers that
 //! may pass.
 
+mod body;
 mod headers;
 mod segments;
 
@@ -19,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opencredits_schema::Provider;
 use tokio::time::timeout;
 
+pub use body::{ANSWER_MAX, ERROR_MAX, ReadError, collect};
 pub use headers::{UPSTREAM_REQUEST_ID, response_headers};
 pub use segments::Segments;
 

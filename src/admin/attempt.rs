@@ -47,7 +47,8 @@ impl Attempt {
         let seed = Sha256::new().chain_update(&route).chain_update(&key).finalize().into();
         let mut attempt = Self { seed, key: Some(key.clone()), repeat: false };
         // Read and written again, so that neither spaces nor the order of fields make a difference.
-        let fields: serde_json::Value = request.json()?;
+        let mut fields: serde_json::Value = request.json()?;
+        fields.sort_all_objects();
         let fingerprint = Sha256::new().chain_update(&route).chain_update(fields.to_string());
         let ids = format!("{{\"{kind}\":\"{:016x}\"}}", attempt.number(kind));
         let store = gateway.system.store();

@@ -155,14 +155,25 @@ async fn fields_of_tomorrow_pass_untouched() {
 async fn what_is_not_served_says_so() {
     let world = World::start().await;
     let user = world.user("100").await;
-    for (path, model, says) in [
-        (CHAT, "anthropic/claude-sonnet-4-6", "/v1/messages"),
-        (MESSAGES, "openai/gpt-4o", "/v1/chat/completions"),
-        (MESSAGES, "xai/grok-4.3", "/v1/chat/completions"),
-        (CHAT, "google/gemini-2.5-pro", "google/gemini-2.5-pro"),
-        (MESSAGES, "google/gemini-2.5-pro", "google/gemini-2.5-pro"),
+    let tool = |kind: &str| json!([{"type": kind, "name": "a"}]);
+    for (path, model, field, value, says) in [
+        (CHAT, "anthropic/claude-sonnet-4-6", "n", json!(2), "`n`"),
+        (CHAT, "google/gemini-2.5-pro", "modalities", json!(["audio"]), "modalities"),
+        (CHAT, "google/gemini-2.5-pro", "web_search_options", json!({}), "web_search_options"),
+        (MESSAGES, "openai/gpt-4o", "tools", tool("bash_20250124"), "bash_20250124"),
+        (MESSAGES, "xai/grok-4.3", "tools", tool("web_fetch_20250910"), "web_fetch_20250910"),
+        (
+            MESSAGES,
+            "google/gemini-2.5-pro",
+            "tools",
+            tool("computer_20250124"),
+            "computer_20250124",
+        ),
     ] {
-        let answer = world.post(&user, path, &message(model, "Hi")).send().await.unwrap();
+        // What only another provider could make of it.
+        let mut request = message(model, "Hi");
+        request[field] = value;
+        let answer = world.post(&user, path, &request).send().await.unwrap();
         let said = assert_error(answer, path, 400, "invalid_request").await;
         assert!(said.contains(says), "{said}");
     }

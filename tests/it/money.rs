@@ -91,7 +91,7 @@ async fn a_caller_who_asks_gets_the_cost_inside_the_usage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parallel_requests_admit_what_the_account_can_pay() {
+async fn b13_parallel_requests_admit_what_the_account_can_pay() {
     let world = Arc::new(World::start().await);
     // 1,000 tokens of gpt-4o are 1 credit, and a tenth; the short prompt is some hundredths.
     let user = world.user("6").await;

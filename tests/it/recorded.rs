@@ -1,6 +1,6 @@
 //! Recorded traffic through the gateway: byte for byte to the caller, token for token to the bill.
 
-mod told;
+pub mod told;
 
 use std::collections::BTreeSet;
 

@@ -29,15 +29,15 @@ async fn anthropic_node() {
     run(&node(), "anthropic_client.mjs", forbidden, missing).await;
 }
 
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     root().join("target/venv/bin/python")
 }
 
-fn node() -> PathBuf {
+pub fn node() -> PathBuf {
     root().join("tests/sdk/node_modules/.bin/node")
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

@@ -1,4 +1,4 @@
-//! Streams that do not simply end: clients that go, providers that break, and quiet in between.
+//! Streams that do not simply end: providers that break, and quiet in between.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::support::{User, World, chat, message, micro};
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
 /// Longer than anything here takes, and shorter than a drain.
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// A streamed request of each dialect, with words for the simulator.
-fn streamed(words: &str) -> [(&'static str, Value); 2] {
+pub fn streamed(words: &str) -> [(&'static str, Value); 2] {
     let sonnet = message("anthropic/claude-sonnet-4-6", words);
     [(CHAT, chat("openai/gpt-4o", words)), (MESSAGES, sonnet)].map(|(path, mut request)| {
         request["stream"] = json!(true);
@@ -22,36 +22,8 @@ fn streamed(words: &str) -> [(&'static str, Value); 2] {
     })
 }
 
-/// Sends a request and reads until the provider's answer has so many content chunks out.
-async fn begin(
-    world: &World,
-    user: &User,
-    path: &str,
-    request: &Value,
-    chunks: u64,
-) -> reqwest::Response {
-    let before = world.providers.counts().chunks;
-    let mut answer = world.post(user, path, request).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert!(answer.chunk().await.unwrap().is_some());
-    let out = world.providers.until(|counts| counts.chunks >= before + chunks);
-    timeout(SOON, out).await.unwrap();
-    answer
-}
-
-/// Lets the client go away, and returns when the gateway has seen it.
-async fn leave(world: &World, answer: reqwest::Response) {
-    drop(answer);
-    let seen = async {
-        while world.gateway.open_streams.count() > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(SOON, seen).await.unwrap();
-}
-
 /// The row of the user's only request, once that is settled.
-async fn settled(world: &World, user: &User) -> Value {
+pub async fn settled(world: &World, user: &User) -> Value {
     timeout(SOON, world.until_quiet()).await.unwrap();
     world.settled_balance(user).await;
     let rows = world.history(user).await;
@@ -59,111 +31,9 @@ async fn settled(world: &World, user: &User) -> Value {
     rows[0].clone()
 }
 
-fn assert_row(row: &Value, status: &str, basis: &str) {
+pub fn assert_row(row: &Value, status: &str, basis: &str) {
     assert_eq!((&row["status"], &row["basis"]), (&json!(status), &json!(basis)), "{row}");
     assert!(micro(&row["credits"]) < 0, "{row}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_is_billed_by_the_providers_last_word() {
-    let world = World::start().await;
-    for (index, (path, request)) in
-        streamed("Hi [[sim output=50 chunks=20 gate=g gate_after=3]]").into_iter().enumerate()
-    {
-        let gate = format!("g{index}");
-        let text = request.to_string().replace("gate=g ", &format!("gate={gate} "));
-        let request: Value = serde_json::from_str(&text).unwrap();
-        let user = world.user("100").await;
-        let answer = begin(&world, &user, path, &request, 3).await;
-        leave(&world, answer).await;
-        assert_eq!(world.history(&user).await.len(), 1, "nothing is settled before its end");
-        world.providers.open_gate(&gate);
-        let row = settled(&world, &user).await;
-        assert_row(&row, "client_gone", "provider");
-        assert_eq!(row["usage"]["output"], 50);
-        assert_eq!(world.providers.counts().clients_gone, 0, "read to its end");
-    }
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cancel_stops_the_provider_and_bills_what_came() {
-    let world = World::with(&[("ON_CLIENT_GONE", "cancel")]).await;
-    for (index, (path, request)) in
-        streamed("Hi [[sim output=60 chunks=20 hang=3]]").into_iter().enumerate()
-    {
-        let user = world.user("100").await;
-        let answer = begin(&world, &user, path, &request, 3).await;
-        leave(&world, answer).await;
-        let gone = world.providers.until(|counts| counts.clients_gone > index as u64);
-        timeout(SOON, gone).await.unwrap();
-        let row = settled(&world, &user).await;
-        // Anthropic has told its input by then.
-        assert_row(&row, "client_gone", if path == CHAT { "counted" } else { "partial" });
-        let output = row["usage"]["output"].as_u64().unwrap();
-        assert!((1..60).contains(&output), "{row}");
-    }
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drain_is_bounded_in_number_and_time() {
-    for bound in [("DRAIN_COUNT", "0"), ("DRAIN_TIME", "100ms")] {
-        let world = World::with(&[bound]).await;
-        let user = world.user("100").await;
-        let (path, request) = &streamed("Hi [[sim output=60 chunks=20 hang=3]]")[0];
-        let answer = begin(&world, &user, path, request, 3).await;
-        leave(&world, answer).await;
-        let row = settled(&world, &user).await;
-        assert_row(&row, "client_gone", "counted");
-        timeout(SOON, world.providers.until(|counts| counts.clients_gone == 1)).await.unwrap();
-        world.end().await;
-    }
-}
-
-/// Sends a request whose provider stands at a gate before its head, and goes away.
-async fn leave_early(world: &World, user: &User, stream: bool, gate: &str) {
-    let script = Script { gate: Some(gate.to_owned()), output: Some(50), ..Script::default() };
-    world.providers.script(script).unwrap();
-    let mut request = chat("openai/gpt-4o", "Hi");
-    request["stream"] = json!(stream);
-    let sending = tokio::spawn(world.post(user, CHAT, &request).send());
-    timeout(SOON, world.providers.until_waiting_at(gate)).await.unwrap();
-    sending.abort();
-    drop(sending.await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_before_the_first_byte_is_billed_for_what_it_asked() {
-    let world = World::start().await;
-    for stream in [true, false] {
-        let user = world.user("100").await;
-        let gate = format!("early-{stream}");
-        leave_early(&world, &user, stream, &gate).await;
-        let drained = async {
-            while world.gateway.running.drains() == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(SOON, drained).await.unwrap();
-        world.providers.open_gate(&gate);
-        let row = settled(&world, &user).await;
-        assert_row(&row, "client_gone", "provider");
-        assert_eq!(row["usage"]["output"], 50);
-    }
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_drain_a_request_without_a_byte_costs_nothing() {
-    for bound in [("DRAIN_COUNT", "0"), ("ON_CLIENT_GONE", "cancel")] {
-        let world = World::with(&[bound]).await;
-        let user = world.user("100").await;
-        leave_early(&world, &user, true, "early").await;
-        timeout(SOON, world.until_quiet()).await.unwrap();
-        assert_eq!(world.settled_balance(&user).await, 100_000_000);
-        world.end().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,8 @@ mod media;
 mod text;
 
 pub(crate) use media::{Detail, Media};
+pub(crate) use text::count_escaped;
+pub use text::count_tokens;
 
 use crate::request::Request;
 
@@ -54,7 +56,9 @@ impl Request {
         u64::try_from(self.body().len().saturating_sub(media)).unwrap_or(u64::MAX)
     }
 
-    fn media_tokens(&self, model: &Model) -> u64 {
+    /// What the media likely or at most cost, in tokens (`providers.md` 4.4).
+    #[must_use]
+    pub fn media_tokens(&self, model: &Model) -> u64 {
         let each = self.media().iter().map(|media| media.tokens(model));
         each.fold(0, u64::saturating_add)
     }
@@ -93,7 +97,7 @@ fn percent(model: &Model) -> u64 {
 
 /// Whether a Claude is of 4.7 or later: a new tokenizer and larger images. Without a version in
 /// its name it counts as recent, which is the dearer guess.
-fn is_recent_claude(model: &Model) -> bool {
+pub(crate) fn is_recent_claude(model: &Model) -> bool {
     let mut version = model.upstream_id.split(['-', '.']).filter(|part| part.len() <= 2);
     let mut next = || version.find_map(|part| part.parse::<u64>().ok());
     match (next(), next()) {

@@ -2,7 +2,10 @@
 
 mod chat;
 mod delivered;
+mod gemini;
 mod messages;
+mod responses;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +20,11 @@ use crate::Dialect;
 use crate::sse::{EVENT_MAX, Event, Scanner, SseError};
 use crate::upstream_error::InBandError;
 use chat::Chat;
+use delivered::Kind;
+use gemini::Gemini;
 use messages::Messages;
+use responses::Responses;
+use seen::Seen;
 
 /// How an upstream answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +88,7 @@ pub struct Meter {
 struct Flow {
     reader: Reader,
     phase: Phase,
-    delivered: Delivered,
+    seen: Seen,
     /// Withheld events.
     tail: Vec<Bytes>,
     tail_len: usize,
@@ -94,6 +101,8 @@ struct Flow {
 enum Reader {
     Chat(Chat),
     Messages(Messages),
+    Responses(Responses),
+    Gemini(Gemini),
 }
 
 #[derive(Debug)]
@@ -129,11 +138,13 @@ impl Meter {
         let reader = match dialect {
             Dialect::ChatCompletions => Reader::Chat(Chat::new(provider, hide_usage_chunk)),
             Dialect::Messages => Reader::Messages(Messages::default()),
+            Dialect::Responses => Reader::Responses(Responses::new(provider)),
+            Dialect::GenerateContent => Reader::Gemini(Gemini::default()),
         };
         let flow = Flow {
             reader,
             phase: Phase::Open,
-            delivered: Delivered::default(),
+            seen: Seen::default(),
             tail: Vec::new(),
             tail_len: 0,
             run: 0..0,
@@ -149,6 +160,8 @@ impl Meter {
         match &mut self.flow.reader {
             Reader::Chat(chat) => chat.hold_usage(),
             Reader::Messages(messages) => messages.hold_usage(),
+            // The usage stands in the end itself, or is not shown.
+            Reader::Responses(_) | Reader::Gemini(_) => {}
         }
         self
     }
@@ -185,6 +198,11 @@ impl Meter {
                 Phase::Failed(_) => {}
             }
         }
+        if let (Reader::Gemini(gemini), Phase::Open) = (&flow.reader, &flow.phase)
+            && gemini.has_finished()
+        {
+            flow.phase = Phase::Ended;
+        }
         match &flow.phase {
             Phase::Open => StreamEnd::Cut,
             Phase::Ended => StreamEnd::Complete { tail: joined(std::mem::take(&mut flow.tail)) },
@@ -211,19 +229,34 @@ impl Meter {
         match &self.flow.reader {
             Reader::Chat(chat) => chat.usage(self.is_complete()),
             Reader::Messages(messages) => messages.usage(),
+            Reader::Responses(responses) => responses.usage(),
+            Reader::Gemini(gemini) => gemini.usage(),
         }
     }
 
     /// What came so far, in bytes: never less than what the client got.
     #[must_use]
     pub const fn delivered(&self) -> Delivered {
-        self.flow.delivered
+        self.flow.seen.delivered
     }
 
     /// An estimate of the output tokens of what came so far: its bytes ÷ 4, rounded up.
     #[must_use]
     pub const fn counted_output(&self) -> u64 {
-        self.flow.delivered.tokens()
+        self.flow.seen.delivered.tokens()
+    }
+
+    /// The output tokens of what came so far: the o200k count of visible text and of tools'
+    /// arguments, and a quarter of the bytes of thinking.
+    #[must_use]
+    pub fn counted_tokens(&self) -> u64 {
+        self.flow.seen.counted_tokens()
+    }
+
+    /// Whether [`Self::counted_tokens`] is sound: something visible came, and no thinking.
+    #[must_use]
+    pub const fn countable(&self) -> bool {
+        self.flow.seen.is_countable()
     }
 
     /// The error event that ended the stream.
@@ -265,7 +298,7 @@ impl Flow {
 
     /// The last event of a stream that breaks off: told, but not delivered.
     fn take_unfinished(&mut self, event: Event) {
-        let delivered = self.delivered;
+        let delivered = self.seen.delivered;
         match self.read(&event) {
             Verdict::Terminal => {
                 self.phase = Phase::Ended;
@@ -274,14 +307,16 @@ impl Flow {
             Verdict::Failed(error) => self.phase = Phase::Failed(error),
             Verdict::Content | Verdict::Neutral | Verdict::Hold | Verdict::Hide => {}
         }
-        self.delivered = delivered;
+        self.seen.delivered = delivered;
     }
 
     fn read(&mut self, event: &Event) -> Verdict {
         let Some(data) = event.data() else { return Verdict::Neutral };
         match &mut self.reader {
-            Reader::Chat(chat) => chat.read(event.name(), &data, &mut self.delivered),
-            Reader::Messages(messages) => messages.read(event.name(), &data, &mut self.delivered),
+            Reader::Chat(chat) => chat.read(event.name(), &data, &mut self.seen),
+            Reader::Messages(messages) => messages.read(event.name(), &data, &mut self.seen),
+            Reader::Responses(responses) => responses.read(event.name(), &data, &mut self.seen),
+            Reader::Gemini(gemini) => gemini.read(&data, &mut self.seen),
         }
     }
 

@@ -22,6 +22,14 @@ pub fn error_event(dialect: Dialect, kind: &str, message: &str, code: &str) -> B
         code: &'a str,
     }
     #[derive(Serialize)]
+    struct Flat<'a> {
+        r#type: &'a str,
+        code: &'a str,
+        message: &'a str,
+        param: Option<&'a str>,
+        sequence_number: u64,
+    }
+    #[derive(Serialize)]
     struct Message<'a> {
         r#type: &'a str,
         error: MessageError<'a>,
@@ -33,7 +41,12 @@ pub fn error_event(dialect: Dialect, kind: &str, message: &str, code: &str) -> B
     }
     // Structures of texts always serialise.
     let (event, data) = match dialect {
-        Dialect::ChatCompletions => {
+        Dialect::Responses => {
+            // Flat here. Clients do not look at the number of an error.
+            let error = Flat { r#type: "error", code, message, param: None, sequence_number: 0 };
+            ("event: error\n", serde_json::to_string(&error))
+        }
+        Dialect::ChatCompletions | Dialect::GenerateContent => {
             let error = ChatError { message, r#type: kind, param: None, code };
             ("", serde_json::to_string(&Chat { error }))
         }
@@ -49,7 +62,9 @@ pub fn error_event(dialect: Dialect, kind: &str, message: &str, code: &str) -> B
 #[must_use]
 pub const fn keep_alive(dialect: Dialect) -> Bytes {
     Bytes::from_static(match dialect {
-        Dialect::ChatCompletions => b": keep-alive\n\n",
+        Dialect::ChatCompletions | Dialect::Responses | Dialect::GenerateContent => {
+            b": keep-alive\n\n"
+        }
         Dialect::Messages => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
     })
 }
@@ -79,8 +94,17 @@ fn usage_in(all: &[u8], json: &[u8]) -> Option<(usize, bool)> {
     struct Told<'a> {
         #[serde(borrow)]
         usage: Option<&'a RawValue>,
+        /// The last event of a response holds all of it.
+        #[serde(borrow)]
+        response: Option<Inner<'a>>,
     }
-    let usage = serde_json::from_slice::<Told<'_>>(json).ok()?.usage?.get();
+    #[derive(Deserialize)]
+    struct Inner<'a> {
+        #[serde(borrow)]
+        usage: Option<&'a RawValue>,
+    }
+    let told: Told<'_> = serde_json::from_slice(json).ok()?;
+    let usage = told.usage.or_else(|| told.response?.usage)?.get();
     let inside = usage.strip_prefix('{')?.strip_suffix('}')?;
     let end = inside.as_ptr().addr() + inside.len();
     Some((end.checked_sub(all.as_ptr().addr())?, inside.trim().is_empty()))
@@ -97,6 +121,12 @@ mod tests {
             chat,
             "data: {\"error\":{\"message\":\"a \\\"b\\\"\\nc\",\"type\":\"upstream_error\",\
              \"param\":null,\"code\":\"502\"}}\n\n"
+        );
+        let response = error_event(Dialect::Responses, "upstream_error", "no", "502");
+        assert_eq!(
+            response,
+            "event: error\ndata: {\"type\":\"error\",\"code\":\"502\",\"message\":\"no\",\
+             \"param\":null,\"sequence_number\":0}\n\n"
         );
         let message = error_event(Dialect::Messages, "upstream_error", "no", "502");
         assert_eq!(
@@ -115,6 +145,10 @@ mod tests {
         check(
             " {\"x\":{\"usage\":{}},\n \"usage\" : { } } ",
             " {\"x\":{\"usage\":{}},\n \"usage\" : { \"cost\":1.5} } ",
+        );
+        check(
+            "event: response.completed\ndata: {\"response\":{\"usage\":{\"a\":1}}}\n\n",
+            "event: response.completed\ndata: {\"response\":{\"usage\":{\"a\":1,\"cost\":1.5}}}\n\n",
         );
         check(r#"{"usage":null}"#, r#"{"usage":null}"#);
         check(r#"{"x":{"usage":{}}}"#, r#"{"x":{"usage":{}}}"#);

@@ -4,34 +4,32 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use opencredits_schema::Model;
 
 mod check;
 mod content;
+mod dialect;
 mod edit;
 mod fields;
 mod output;
 mod read;
 mod refused;
+mod route;
 mod scan;
+mod stateless;
 #[cfg(test)]
 mod tests;
 mod tools;
 
+pub use dialect::Dialect;
 pub use edit::Edits;
 pub use output::OutputDemand;
+pub use route::upstream_dialect;
 
-use crate::bound::Media;
+use crate::bound::{Media, is_recent_claude};
 use scan::{CacheMark, Scan};
+use stateless::{Include, Store};
 use tools::{Kind, Tool};
-
-/// The form in which a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// OpenAI's chat completions.
-    ChatCompletions,
-    /// Anthropic's messages.
-    Messages,
-}
 
 /// Why a request is answered 400 `invalid_request`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +58,11 @@ pub struct Request {
     max_tokens: Option<Limit>,
     max_completion_tokens: Option<Limit>,
     n: u64,
-    thinking_budget: Option<(u64, Range<usize>)>,
+    thinking: Thinking,
+    /// Google's `generationConfig`.
+    config: Option<Place>,
+    store: Store,
+    include: Include,
     service_tier: Option<Quoted>,
     speed: Option<String>,
     inference_geo: Option<String>,
@@ -73,6 +75,32 @@ pub struct Request {
     prediction_bytes: u64,
     /// Where a new member may be inserted: behind the first brace.
     insert_at: usize,
+}
+
+/// Where a member or an element can be inserted: behind the opening sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    at: usize,
+    /// Nothing else stands there.
+    empty: bool,
+}
+
+/// Anthropic's `thinking`, or Google's budget.
+#[derive(Clone, Debug, Default)]
+struct Thinking {
+    /// Whether it is asked for, if anything is said.
+    asked: Option<bool>,
+    /// The budget in tokens and where it stands.
+    budget: Option<(u64, Range<usize>)>,
+}
+
+/// What Google's `generationConfig` tells.
+#[derive(Clone, Debug, Default)]
+struct Generation {
+    limit: Option<Limit>,
+    n: Option<u64>,
+    budget: Option<(u64, Range<usize>)>,
+    place: Option<Place>,
 }
 
 /// What the request is for.
@@ -136,7 +164,15 @@ impl Request {
     /// [`BadRequest`] for a body that is no JSON object, lacks or repeats a field that matters,
     /// gives it a wrong type, or carries one of the refused fields.
     pub fn parse(dialect: Dialect, body: Bytes) -> Result<Self, BadRequest> {
-        Self::read(dialect, Purpose::Answer, body)
+        Self::read(dialect, Purpose::Answer, body, None)
+    }
+
+    /// Reads a native request to Google, whose address names the model and whether it streams.
+    ///
+    /// # Errors
+    /// As [`Request::parse`].
+    pub fn parse_native(body: Bytes, model: &str, stream: bool) -> Result<Self, BadRequest> {
+        Self::read(Dialect::GenerateContent, Purpose::Answer, body, Some((model, stream)))
     }
 
     /// Reads a request to count tokens (`/v1/messages/count_tokens`): no output limit is needed.
@@ -144,7 +180,7 @@ impl Request {
     /// # Errors
     /// As [`Request::parse`].
     pub fn parse_count(body: Bytes) -> Result<Self, BadRequest> {
-        Self::read(Dialect::Messages, Purpose::Count, body)
+        Self::read(Dialect::Messages, Purpose::Count, body, None)
     }
 
     /// The dialect that it is written in.
@@ -175,6 +211,26 @@ impl Request {
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Whether there are images, documents or recordings in it.
+    #[must_use]
+    pub fn has_media(&self) -> bool {
+        !self.media.is_empty()
+    }
+
+    /// Whether the model may reason in it without showing all of that: then its usage is known at
+    /// its end only.
+    #[must_use]
+    pub fn may_reason(&self, model: &Model) -> bool {
+        let reasons = model.features.reasoning;
+        match self.dialect {
+            // Claude thinks when it is asked to; the newest also by themselves.
+            Dialect::Messages => {
+                reasons && self.thinking.asked.unwrap_or_else(|| is_recent_claude(model))
+            }
+            Dialect::ChatCompletions | Dialect::Responses | Dialect::GenerateContent => reasons,
+        }
     }
 
     pub(crate) fn media(&self) -> &[Media] {
@@ -209,33 +265,48 @@ impl Request {
         (hidden, uses.fold(searches, u64::saturating_add))
     }
 
-    fn read(dialect: Dialect, purpose: Purpose, body: Bytes) -> Result<Self, BadRequest> {
+    fn read(
+        dialect: Dialect,
+        purpose: Purpose,
+        body: Bytes,
+        native: Option<(&str, bool)>,
+    ) -> Result<Self, BadRequest> {
         let text = std::str::from_utf8(&body)
             .map_err(|_| BadRequest::whole("the body is not valid UTF-8".to_owned()))?;
-        let scan = Scan::run(text)?;
+        let scan = Scan::run(dialect, text)?;
         refused::check(&scan.fields)?;
         if !scan.has_messages {
-            return Err(BadRequest::missing("messages"));
+            return Err(BadRequest::missing(dialect.conversation()));
         }
-        let model = read::model(&scan)?;
-        let stream = read::optional(scan.fields.stream, |raw| fields::boolean(raw, "stream"))?;
+        let (model, stream) = match native {
+            Some((model, stream)) => (Quoted { value: model.to_owned(), span: 0..0 }, stream),
+            None => (read::model(&scan)?, read::stream(&scan)?),
+        };
         let usage_chunk = read::stream_options(&scan)?;
-        let max_tokens = read::limit(&scan, scan.fields.max_tokens, "max_tokens")?;
+        let config = read::generation(&scan)?;
+        let max_tokens = match dialect {
+            Dialect::ChatCompletions | Dialect::Messages => {
+                read::limit(&scan, scan.fields.max_tokens, "max_tokens")?
+            }
+            Dialect::Responses => {
+                read::limit(&scan, scan.fields.max_output_tokens, "max_output_tokens")?
+            }
+            Dialect::GenerateContent => config.limit,
+        };
         let max_completion_tokens =
             read::limit(&scan, scan.fields.max_completion_tokens, "max_completion_tokens")?;
         let given = max_tokens.as_ref().is_some_and(|limit| limit.value.is_some());
         if dialect == Dialect::Messages && purpose == Purpose::Answer && !given {
             return Err(BadRequest::missing("max_tokens"));
         }
-        let thinking_budget = read::thinking(&scan)?;
-        let service_tier = read::quoted(&scan, scan.fields.service_tier, "service_tier")?;
+        let asked = read::thinking(&scan)?;
+        let thinking = Thinking { budget: asked.budget.or(config.budget), ..asked };
+        let service_tier = read::tier(&scan)?;
         let speed = read::quoted(&scan, scan.fields.speed, "speed")?.map(|speed| speed.value);
         let inference_geo = read::quoted(&scan, scan.fields.inference_geo, "inference_geo")?;
-        let (n, search) = (read::choices(&scan)?, read::search(&scan)?);
-        let compacts = scan.fields.context_management.is_some_and(|raw| {
-            // An escape may hide the word: then it counts as there.
-            raw.get().contains("compact") || raw.get().contains('\\')
-        });
+        let (n, search) = (config.n.unwrap_or(read::choices(&scan)?), read::search(&scan)?);
+        let (store, include) = (read::store(&scan), read::include(&scan));
+        let compacts = read::compacts(&scan);
         let prediction = scan.fields.prediction.filter(|raw| raw.get() != "null");
         let prediction_bytes = prediction.map_or(0, |raw| raw.get().len());
         let insert_at = text.find('{').map_or(0, |brace| brace.saturating_add(1));
@@ -250,7 +321,10 @@ impl Request {
             max_tokens,
             max_completion_tokens,
             n,
-            thinking_budget,
+            thinking,
+            config: config.place,
+            store,
+            include,
             service_tier,
             speed,
             inference_geo: inference_geo.map(|geo| geo.value),
@@ -269,13 +343,15 @@ impl Request {
 
 impl BadRequest {
     /// A fault of one field.
-    pub(crate) fn new(message: String, param: &str) -> Self {
+    #[must_use]
+    pub fn new(message: String, param: &str) -> Self {
         let param = (!param.is_empty()).then(|| param.to_owned());
         Self { message, param }
     }
 
     /// A fault of the whole body.
-    pub(crate) fn whole(message: String) -> Self {
+    #[must_use]
+    pub fn whole(message: String) -> Self {
         Self { message, param: None }
     }
 

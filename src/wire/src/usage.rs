@@ -37,7 +37,7 @@ pub fn usage_of_body(provider: Provider, dialect: Dialect, body: &[u8]) -> Optio
     }
     let usage = body.usage?;
     match dialect {
-        Dialect::ChatCompletions => {
+        Dialect::ChatCompletions | Dialect::Responses | Dialect::GenerateContent => {
             let mut read = chat(provider, &usage)?;
             read.tier = body.service_tier.as_ref().and_then(tier).unwrap_or(read.tier);
             Some(read)

@@ -29,6 +29,9 @@ fn recordings() -> Vec<Recording> {
         let (provider, dialect) = match id.split('/').take(2).collect::<Vec<_>>()[..] {
             ["openai", "chat-completions"] => (Provider::OpenAi, Dialect::ChatCompletions),
             ["xai", "chat-completions"] => (Provider::XAi, Dialect::ChatCompletions),
+            ["openai", "responses"] => (Provider::OpenAi, Dialect::Responses),
+            ["xai", "responses"] => (Provider::XAi, Dialect::Responses),
+            ["google", "generatecontent"] => (Provider::Google, Dialect::GenerateContent),
             ["google", "openai-compat"] => (Provider::Google, Dialect::ChatCompletions),
             ["anthropic", _] => (Provider::Anthropic, Dialect::Messages),
             _ => continue,
@@ -53,7 +56,8 @@ fn b5_b12_the_usage_of_recorded_answers_adds_up_to_the_providers_totals() {
     let mut seen = 0;
     for Recording { id, provider, dialect, status, body } in recordings() {
         let json: Value = serde_json::from_slice(&body).unwrap();
-        let told = json.get("usage").filter(|usage| usage.is_object());
+        let told = json.get("usage").or_else(|| json.get("usageMetadata"));
+        let told = told.filter(|usage| usage.is_object());
         let usage = usage_of_body(provider, dialect, &body);
         let Some(told) = told.filter(|_| status == 200) else {
             assert_eq!(usage, None, "{id}");
@@ -64,9 +68,11 @@ fn b5_b12_the_usage_of_recorded_answers_adds_up_to_the_providers_totals() {
         match dialect {
             Dialect::ChatCompletions => check_chat(&id, provider, told, &usage),
             Dialect::Messages => check_message(&id, told, &usage),
+            Dialect::Responses => check_response(&id, told, &usage),
+            Dialect::GenerateContent => check_google(&id, told, &usage),
         }
     }
-    assert!(seen > 80, "only {seen} with usage");
+    assert!(seen > 150, "only {seen} with usage");
 }
 
 fn check_chat(id: &str, provider: Provider, told: &Value, usage: &Usage) {
@@ -83,6 +89,25 @@ fn check_chat(id: &str, provider: Provider, told: &Value, usage: &Usage) {
     assert_eq!(usage.reasoning, reasoning, "{id}");
     let ticks = told.get("cost_in_usd_ticks").and_then(Value::as_u64);
     assert_eq!(usage.cost_ticks, ticks, "{id}");
+}
+
+fn check_response(id: &str, told: &Value, usage: &Usage) {
+    let n = |pointer| number(told, pointer);
+    assert_eq!(usage.total_input(), n("/input_tokens"), "{id}");
+    assert_eq!(usage.output, n("/output_tokens"), "{id}");
+    assert_eq!(usage.total_input() + usage.output, n("/total_tokens"), "{id}");
+    assert_eq!(usage.cache_read, n("/input_tokens_details/cached_tokens"), "{id}");
+    assert_eq!(usage.reasoning, n("/output_tokens_details/reasoning_tokens"), "{id}");
+    let ticks = told.get("cost_in_usd_ticks").and_then(Value::as_u64);
+    assert_eq!(usage.cost_ticks, ticks, "{id}");
+}
+
+fn check_google(id: &str, told: &Value, usage: &Usage) {
+    let n = |pointer| number(told, pointer);
+    assert_eq!(usage.total_input() + usage.output, n("/totalTokenCount"), "{id}");
+    assert_eq!(usage.output, n("/candidatesTokenCount") + n("/thoughtsTokenCount"), "{id}");
+    let read = usage.cache_read + usage.cache_read_audio;
+    assert_eq!(read, n("/cachedContentTokenCount"), "{id}");
 }
 
 fn check_message(id: &str, told: &Value, usage: &Usage) {

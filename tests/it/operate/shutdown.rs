@@ -73,7 +73,7 @@ async fn sigterm_cuts_and_settles_what_takes_too_long_and_exits_0() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_settles_what_nobody_reads_and_releases_what_has_not_begun() {
     let site = Site::new().await;
-    let settings = site.settings(&[("SHUTDOWN_WAIT", "200ms")]);
+    let settings = site.settings(&[("SHUTDOWN_WAIT", "200ms"), ("ON_CLIENT_GONE", "drain")]);
     let gateway = Process::serve(&settings).await;
     let (gone, waiting) = (gateway.user("100").await, gateway.user("100").await);
     let mut request = chat("openai/gpt-4o", "Hi [[sim output=20 hang=5]]");

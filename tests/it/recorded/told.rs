@@ -15,7 +15,14 @@ fn values(recording: &Recording) -> Vec<Value> {
     let text = std::str::from_utf8(&body).unwrap();
     let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
     let values = data.filter_map(|data| serde_json::from_str::<Value>(data.trim()).ok());
-    values.take_while(|value| value["type"] != "message_stop").collect()
+    let mut ended = false;
+    let first = values.take_while(|value| {
+        let last = value["type"] == "message_stop" || value["type"] == "response.completed";
+        let goes_on = !ended;
+        ended |= last;
+        goes_on
+    });
+    first.collect()
 }
 
 /// The model that the answer names.
@@ -44,6 +51,8 @@ pub fn bill(recording: &Recording) -> Option<Value> {
 pub fn usage(recording: &Recording) -> Option<Usage> {
     match &*recording.provider {
         "anthropic" => anthropic(recording),
+        "google" => google(recording),
+        _ if recording.api == "responses" => bill(recording).map(|usage| responses(&usage)),
         "xai" => bill(recording).map(|usage| xai(&usage)),
         _ => {
             let mut usage = openai(&bill(recording)?);
@@ -82,6 +91,60 @@ fn xai(usage: &Value) -> Usage {
     let output = base.output + base.reasoning;
     let cost_ticks = usage["cost_in_usd_ticks"].as_u64();
     Usage { output, cost_ticks, ..base }
+}
+
+/// Here reasoning is part of the output, of xAI's too.
+fn responses(usage: &Value) -> Usage {
+    let cached = count(usage, "/input_tokens_details/cached_tokens");
+    let written = count(usage, "/input_tokens_details/cache_write_tokens");
+    Usage {
+        input: count(usage, "/input_tokens") - cached - written,
+        cache_read: cached,
+        cache_write_5m: written,
+        output: count(usage, "/output_tokens"),
+        reasoning: count(usage, "/output_tokens_details/reasoning_tokens"),
+        cost_ticks: usage["cost_in_usd_ticks"].as_u64(),
+        ..Usage::default()
+    }
+}
+
+/// Cumulative, a field that a chunk leaves out keeps its value.
+fn google(recording: &Recording) -> Option<Usage> {
+    let chunks = values(recording).into_iter().flat_map(|value| match value {
+        Value::Array(chunks) => chunks,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            vec![value]
+        }
+    });
+    let mut fields = Map::new();
+    for chunk in chunks {
+        fields.extend(chunk["usageMetadata"].as_object().cloned().into_iter().flatten());
+    }
+    if fields.is_empty() {
+        return None;
+    }
+    let usage = Value::Object(fields);
+    let n = |place: &str| count(&usage, place);
+    let of_kind = |list: &str, kind: &str, number: u64| {
+        let all = usage[list].as_array().into_iter().flatten();
+        let own = all.filter(|part| part["modality"] == kind || part["modality"] == number);
+        own.map(|part| count(part, "/tokenCount")).sum::<u64>()
+    };
+    let (cached, audio) =
+        (n("/cachedContentTokenCount"), of_kind("promptTokensDetails", "AUDIO", 4));
+    let cached_audio = of_kind("cacheTokensDetails", "AUDIO", 4);
+    let input = n("/promptTokenCount") - cached - (audio - cached_audio);
+    Some(Usage {
+        input: input + n("/toolUsePromptTokenCount"),
+        cache_read: cached - cached_audio,
+        cache_read_audio: cached_audio,
+        input_audio: audio - cached_audio,
+        output: n("/candidatesTokenCount") + n("/thoughtsTokenCount"),
+        output_audio: of_kind("candidatesTokensDetails", "AUDIO", 4),
+        output_image: of_kind("candidatesTokensDetails", "IMAGE", 2),
+        reasoning: n("/thoughtsTokenCount"),
+        ..Usage::default()
+    })
 }
 
 fn anthropic(recording: &Recording) -> Option<Usage> {

@@ -18,6 +18,18 @@ pub(super) fn count<'a>(json: &str, cuts: impl Iterator<Item = &'a Range<usize>>
     tokens.saturating_add(count_part(tokenizer, json.get(from..)))
 }
 
+/// The o200k tokens of a plain text. About a millisecond for 20 kB; the first call loads the
+/// tokenizer (65 ms, 66 MB).
+#[must_use]
+pub fn count_tokens(text: &str) -> u64 {
+    u64::try_from(bpe_openai::o200k_base().count(text)).unwrap_or(u64::MAX)
+}
+
+/// The same of a JSON string's inside, its escapes undone.
+pub(crate) fn count_escaped(json: &str) -> u64 {
+    count_part(bpe_openai::o200k_base(), Some(json))
+}
+
 fn count_part(tokenizer: &bpe_openai::Tokenizer, json: Option<&str>) -> u64 {
     let mut rest = json.unwrap_or_default();
     let mut tokens = 0_u64;

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{Delivered, Verdict};
+use super::Verdict;
+use super::seen::Seen;
 use crate::upstream_error::InBandError;
 use crate::usage;
 
@@ -61,19 +62,14 @@ impl Chat {
         self.hold_usage = true;
     }
 
-    pub(super) fn read(
-        &mut self,
-        name: Option<&[u8]>,
-        data: &[u8],
-        delivered: &mut Delivered,
-    ) -> Verdict {
+    pub(super) fn read(&mut self, name: Option<&[u8]>, data: &[u8], seen: &mut Seen) -> Verdict {
         if data.trim_ascii() == b"[DONE]" {
             return Verdict::Terminal;
         }
         if name == Some(b"error") {
             return Verdict::Failed(InBandError::read(data));
         }
-        delivered.add(&DELTA, data);
+        seen.add(&DELTA, data);
         // One chunk tells the tier for all of them; a full parse of each would cost twenty times
         // the search.
         let matters = !self.parsed_one || tells(&USAGE, data) || tells(&ERROR, data);

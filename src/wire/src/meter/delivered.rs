@@ -3,6 +3,8 @@
 use memchr::memmem::Finder;
 use memchr::{memchr2, memchr3};
 
+use super::seen::Seen;
+
 /// Audio in base64 has some 3,200 bytes a token where text has four: so many bytes of it weigh as
 /// one of text, still above the truth.
 const AUDIO_BYTES_PER_BYTE: u64 = 256;
@@ -18,6 +20,17 @@ pub struct Delivered {
     pub tool_bytes: u64,
 }
 
+/// Whose words a string holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Visible text.
+    Text,
+    /// Thinking.
+    Thinking,
+    /// A tool's name or arguments.
+    Tool,
+}
+
 impl Delivered {
     /// All of them.
     #[must_use]
@@ -29,6 +42,17 @@ impl Delivered {
     #[must_use]
     pub const fn tokens(self) -> u64 {
         self.total().div_ceil(4)
+    }
+}
+
+impl Seen {
+    /// Adds the string that stands under `key` in `json`.
+    pub(super) fn add_text(&mut self, key: &Finder<'_>, json: &[u8], kind: Kind) {
+        let after = |at: usize| json.get(at + key.needle().len()..);
+        let Some(rest) = key.find(json).and_then(after) else { return };
+        let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        let Some(string) = value.and_then(|value| value.strip_prefix(b"\"")) else { return };
+        self.add_kind(kind, string.split_at(string_end(string)).0);
     }
 
     /// Adds the strings inside each object that stands under `key` in `json`.
@@ -61,9 +85,10 @@ impl Delivered {
                         // What a server tool found is input, not output.
                         return rest;
                     } else if audio && key == b"data" {
-                        self.text_bytes += (string.len() as u64).div_ceil(AUDIO_BYTES_PER_BYTE);
+                        let weight = (string.len() as u64).div_ceil(AUDIO_BYTES_PER_BYTE);
+                        self.delivered.text_bytes += weight;
                     } else {
-                        self.add_string(key, string.len() as u64);
+                        self.add_string(key, string);
                     }
                 }
             }
@@ -75,17 +100,30 @@ impl Delivered {
     }
 
     /// A key that is not known counts as text: too much rather than too little.
-    fn add_string(&mut self, key: &[u8], bytes: u64) {
-        let sum = match key {
-            b"role" | b"type" | b"id" | b"signature" | b"cited_text" | b"encrypted_index" => return,
+    fn add_string(&mut self, key: &[u8], string: &[u8]) {
+        let kind = match key {
+            b"role" | b"type" | b"id" | b"signature" | b"cited_text" | b"encrypted_index"
+            | b"thoughtSignature" | b"status" | b"call_id" => return,
             // `data` is thinking that Anthropic redacted.
             b"reasoning_content" | b"reasoning" | b"thinking" | b"encrypted_content" | b"data" => {
-                &mut self.thinking_bytes
+                Kind::Thinking
             }
-            b"arguments" | b"partial_json" | b"name" => &mut self.tool_bytes,
-            _ => &mut self.text_bytes,
+            b"arguments" | b"partial_json" | b"name" => Kind::Tool,
+            _ => Kind::Text,
         };
-        *sum = sum.saturating_add(bytes);
+        self.add_kind(kind, string);
+    }
+
+    fn add_kind(&mut self, kind: Kind, string: &[u8]) {
+        let sum = match kind {
+            Kind::Text => &mut self.delivered.text_bytes,
+            Kind::Thinking => &mut self.delivered.thinking_bytes,
+            Kind::Tool => &mut self.delivered.tool_bytes,
+        };
+        *sum = sum.saturating_add(string.len() as u64);
+        if kind != Kind::Thinking {
+            self.keep(string);
+        }
     }
 }
 
@@ -118,8 +156,9 @@ mod tests {
     use super::*;
 
     fn check(json: &str, text: u64, thinking: u64, tool: u64) {
-        let mut delivered = Delivered::default();
-        delivered.add(&Finder::new(b"\"delta\""), json.as_bytes());
+        let mut seen = Seen::default();
+        seen.add(&Finder::new(b"\"delta\""), json.as_bytes());
+        let delivered = seen.delivered;
         let expected = Delivered { text_bytes: text, thinking_bytes: thinking, tool_bytes: tool };
         assert_eq!(delivered, expected, "{json}");
     }
@@ -149,9 +188,9 @@ mod tests {
     fn broken_json_counts_and_ends() {
         for json in [r#"{"delta":{"content":"ab"#, r#"{"delta":{"content":"ab\"#, r#""delta":{"a"#]
         {
-            let mut delivered = Delivered::default();
-            delivered.add(&Finder::new(b"\"delta\""), json.as_bytes());
-            assert!(delivered.total() >= 1, "{json}");
+            let mut seen = Seen::default();
+            seen.add(&Finder::new(b"\"delta\""), json.as_bytes());
+            assert!(seen.delivered.total() >= 1, "{json}");
         }
     }
 }

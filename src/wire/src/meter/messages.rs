@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{Delivered, Verdict};
+use super::Verdict;
+use super::seen::Seen;
 use crate::upstream_error::InBandError;
 use crate::usage::AnthropicUsage;
 
@@ -31,12 +32,7 @@ impl Messages {
         self.hold_usage = true;
     }
 
-    pub(super) fn read(
-        &mut self,
-        name: Option<&[u8]>,
-        data: &[u8],
-        delivered: &mut Delivered,
-    ) -> Verdict {
+    pub(super) fn read(&mut self, name: Option<&[u8]>, data: &[u8], seen: &mut Seen) -> Verdict {
         let told = name.map_or_else(|| Cow::Owned(kind_of(data)), Cow::Borrowed);
         match told.as_ref() {
             b"message_start" => {
@@ -44,11 +40,11 @@ impl Messages {
                 Verdict::Content
             }
             b"content_block_delta" => {
-                delivered.add(&DELTA, data);
+                seen.add(&DELTA, data);
                 Verdict::Content
             }
             b"content_block_start" => {
-                delivered.add(&BLOCK, data);
+                seen.add(&BLOCK, data);
                 Verdict::Content
             }
             b"content_block_stop" => Verdict::Content,
@@ -59,7 +55,7 @@ impl Messages {
             b"error" => Verdict::Failed(InBandError::read(data)),
             // A kind of tomorrow: its text counts.
             _ => {
-                delivered.add(&DELTA, data);
+                seen.add(&DELTA, data);
                 Verdict::Neutral
             }
         }

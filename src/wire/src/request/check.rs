@@ -1,10 +1,10 @@
 //! What a request may ask of a model, and the bounds of what it can use.
 
 use opencredits_schema::{
-    CacheClass, Demand, Endpoint, Model, PriceBook, Provider, ServerTool, Tier, ToolCalls,
+    CacheClass, Demand, Model, PriceBook, Provider, ServerTool, Tier, ToolCalls,
 };
 
-use super::{BadRequest, CacheMark, Dialect, Kind, Purpose, Quoted, Request, Search, Tool};
+use super::{BadRequest, CacheMark, Kind, Purpose, Quoted, Request, Search, Tool};
 
 /// Runs of provider-side code that are held for: the provider takes no bound on them.
 pub(super) const CODE_RUNS_MAX: u64 = 20;
@@ -52,28 +52,6 @@ impl Request {
             tool_calls: self.tool_calls(model),
             passes: self.passes(input),
         })
-    }
-
-    fn check_route(&self, model: &Model) -> Result<(), BadRequest> {
-        let wrong = |route: &str| {
-            let message = format!("the model `{}` is not served here; use {route}", model.id);
-            Err(BadRequest::new(message, "model"))
-        };
-        match (self.dialect, model.provider, model.endpoint) {
-            (_, Provider::OpenAi | Provider::XAi, Endpoint::ResponsesOnly) => {
-                wrong("/v1/responses")
-            }
-            (Dialect::ChatCompletions, Provider::OpenAi | Provider::XAi, Endpoint::Chat)
-            | (Dialect::Messages, Provider::Anthropic, _) => Ok(()),
-            (Dialect::ChatCompletions, Provider::Anthropic, _) => wrong("/v1/messages"),
-            (Dialect::Messages, Provider::OpenAi | Provider::XAi, Endpoint::Chat) => {
-                wrong("/v1/chat/completions")
-            }
-            (_, Provider::Google, _) => {
-                let message = format!("the model `{}` is not served in this dialect yet", model.id);
-                Err(BadRequest::new(message, "model"))
-            }
-        }
     }
 
     /// The tier that the request asks for, by `service_tier` or `speed`.

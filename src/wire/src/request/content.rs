@@ -27,6 +27,8 @@ pub(super) struct Part<'b> {
     image_url: Option<Leaf<'b>>,
     file: Option<Leaf<'b>>,
     audio: Option<Leaf<'b>>,
+    inline_data: Option<Leaf<'b>>,
+    file_data: Option<Leaf<'b>>,
 }
 
 /// The object inside a part that carries its data or its address.
@@ -44,6 +46,12 @@ pub(super) fn settle(scan: &mut Scan<'_>, part: &Part<'_>) -> Result<(), BadRequ
     if part.kind == "container_upload" {
         return Err(BadRequest::state("container_upload", scan.at));
     }
+    if part.kind == "item_reference" {
+        let message = "references to items are not known here: send the items themselves (with the \
+                       Vercel AI SDK: `providerOptions.openai.store: false`)";
+        return Err(BadRequest::new(message.to_owned(), scan.at));
+    }
+    settle_google(scan, part);
     if let Some(source) = part.source {
         let media = match (source.kind, source.data, source.url) {
             ("base64", Some(data), _) => anthropic_data(scan, part.kind, source, data),
@@ -64,25 +72,53 @@ pub(super) fn settle(scan: &mut Scan<'_>, part: &Part<'_>) -> Result<(), BadRequ
         };
         scan.media.push(media);
     }
-    if let Some(Leaf { data: Some(data), .. }) = part.file {
-        let media = match inline(data) {
-            Some((mime, payload)) if mime.contains("pdf") => {
-                Some(Media::pdf(payload, scan.span(payload)))
-            }
-            // Text stays in the body's text; anything else may unfold to any size.
-            Some((mime, _)) if mime.starts_with("text") => None,
-            Some(_) | None => Some(Media::unbounded()),
-        };
-        scan.media.extend(media);
-    }
-    if let Some(Leaf { data: None, url: Some(_), .. }) = part.file {
-        scan.media.push(Media::unseen_pdf());
+    // OpenAI's responses have the file's fields in the part itself.
+    let is_file = part.kind == "input_file";
+    let itself = Leaf { data: part.data, url: part.url, ..Leaf::default() };
+    match part.file.or_else(|| is_file.then_some(itself)) {
+        Some(Leaf { data: Some(data), .. }) => {
+            let media = file(scan, data);
+            scan.media.extend(media);
+        }
+        Some(Leaf { data: None, url: Some(_), .. }) => scan.media.push(Media::unseen_pdf()),
+        Some(Leaf { data: None, url: None, .. }) | None => {}
     }
     if let Some(Leaf { data: Some(data), .. }) = part.audio {
         let media = Media::audio(data, scan.span(data));
         scan.media.push(media);
     }
     Ok(())
+}
+
+fn file(scan: &Scan<'_>, data: &str) -> Option<Media> {
+    match inline(data) {
+        Some((mime, payload)) if mime.contains("pdf") => {
+            Some(Media::pdf(payload, scan.span(payload)))
+        }
+        // Text stays in the body's text; anything else may unfold to any size.
+        Some((mime, _)) if mime.starts_with("text") => None,
+        Some(_) | None => Some(Media::unbounded()),
+    }
+}
+
+/// Google's carriers name the media type, which decides what they cost.
+fn settle_google(scan: &mut Scan<'_>, part: &Part<'_>) {
+    if let Some(Leaf { data: Some(data), media_type, .. }) = part.inline_data {
+        let span = scan.span(data);
+        scan.media.push(match media_type {
+            "image" => Media::image(data, span, Detail::default()),
+            "application/pdf" => Media::pdf(data, span),
+            "audio" => Media::audio(data, span),
+            _ => Media::unbounded(),
+        });
+    }
+    if let Some(Leaf { media_type, .. }) = part.file_data {
+        scan.media.push(match media_type {
+            "image" => Media::unseen_image(Detail::default()),
+            "application/pdf" => Media::unseen_pdf(),
+            _ => Media::unbounded(),
+        });
+    }
 }
 
 fn anthropic_data(
@@ -128,7 +164,13 @@ fn part_key(key: &str) -> &'static str {
         "url" => "url",
         "file_url" => "file_url",
         "detail" => "detail",
-        "media_type" => "media_type",
+        "media_type" | "mimeType" => "media_type",
+        // Google's parts, and the outputs of tools in OpenAI's responses.
+        "parts" => "parts",
+        "output" => "output",
+        "inlineData" => "inlineData",
+        "fileData" => "fileData",
+        "fileUri" => "url",
         _ => "",
     }
 }
@@ -150,6 +192,10 @@ fn part_bit(key: &'static str) -> u32 {
         "url" | "file_url" => 1 << 10,
         "detail" => 1 << 11,
         "media_type" => 1 << 12,
+        "parts" => 1 << 13,
+        "output" => 1 << 14,
+        "inlineData" => 1 << 15,
+        "fileData" => 1 << 16,
         _ => 0,
     }
 }
@@ -163,6 +209,10 @@ fn part_word(text: &str) -> &'static str {
         "application/pdf" => "application/pdf",
         "text/plain" => "text/plain",
         "search_result" => "search_result",
+        "input_file" => "input_file",
+        "item_reference" => "item_reference",
+        _ if text.starts_with("image/") => "image",
+        _ if text.starts_with("audio/") => "audio",
         _ => "other",
     }
 }
@@ -196,11 +246,16 @@ impl<'b> Visitor<'b> for Message<'_, 'b> {
             match key {
                 "type" => part.kind = map.next_value_seed(Word(part_word))?,
                 "media_type" => part.media_type = map.next_value_seed(Word(part_word))?,
-                "content" => map.next_value_seed(Node(scan)).map(drop)?,
+                "parts" | "output" if !scan.dialect.has(key) => {
+                    map.next_value_seed(Skip(scan)).map(drop)?;
+                }
+                "content" | "parts" | "output" => map.next_value_seed(Node(scan)).map(drop)?,
                 "source" => part.source = map.next_value_seed(Carrier(scan))?,
                 "image_url" => part.image_url = map.next_value_seed(Carrier(scan))?,
                 "file" => part.file = map.next_value_seed(Carrier(scan))?,
                 "input_audio" => part.audio = map.next_value_seed(Carrier(scan))?,
+                "inlineData" => part.inline_data = map.next_value_seed(Carrier(scan))?,
+                "fileData" => part.file_data = map.next_value_seed(Carrier(scan))?,
                 "audio" => {
                     // An earlier spoken answer, by its id: its length can't be known here.
                     if map.next_value_seed(Skip(scan))?.get() != "null" {

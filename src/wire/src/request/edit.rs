@@ -6,7 +6,7 @@ use bytes::Bytes;
 use opencredits_schema::{Model, Provider};
 
 use super::tools::{MAX_USES_DEFAULT, Uses};
-use super::{Dialect, Purpose, Request, UsageChunk, Wrap};
+use super::{Dialect, Place, Purpose, Request, UsageChunk, Wrap};
 
 /// What the gateway lowers before it sends a request on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,14 +18,22 @@ pub struct Edits {
 }
 
 /// One splice: what stands here is replaced; an empty range inserts.
-type Splice = (Range<usize>, String);
+pub(super) type Splice = (Range<usize>, String);
+
+impl Place {
+    /// Inserts a member or an element before what is there.
+    pub(super) fn insert(self, member: &str) -> Splice {
+        let comma = if self.empty { "" } else { "," };
+        (self.at..self.at, format!("{member}{comma}"))
+    }
+}
 
 impl Request {
     /// The body to send, in pieces: slices of the client's bytes around the edits, uncopied.
     #[must_use]
     pub fn upstream_body(&self, model: &Model, edits: Edits) -> Vec<Bytes> {
         let mut splices = Vec::new();
-        if self.model.value != model.upstream_id {
+        if self.model.value != model.upstream_id && self.dialect != Dialect::GenerateContent {
             splices.push((self.model.span.clone(), quoted(&model.upstream_id)));
         }
         if self.purpose == Purpose::Answer {
@@ -34,6 +42,7 @@ impl Request {
             self.splice_budget(edits, &mut splices);
             self.splice_tier(model, &mut splices);
             self.splice_uses(model, &mut splices);
+            self.splice_state(model, &mut splices);
         }
         cut(&self.body, splices)
     }
@@ -49,10 +58,7 @@ impl Request {
             UsageChunk::NoOptions => self.insert(&format!(r#""stream_options":{{{asked}}}"#)),
             UsageChunk::Replace(span, Wrap::Member) => (span.clone(), "true".to_owned()),
             UsageChunk::Replace(span, Wrap::Options) => (span.clone(), format!("{{{asked}}}")),
-            UsageChunk::Insert { at, empty } => {
-                let comma = if *empty { "" } else { "," };
-                (*at..*at, format!("{asked}{comma}"))
-            }
+            UsageChunk::Insert { at, empty } => Place { at: *at, empty: *empty }.insert(asked),
         };
         splices.push(splice);
     }
@@ -63,7 +69,7 @@ impl Request {
         let limit = edits.max_tokens.map_or(full, |lowered| lowered.min(full));
         let other = match self.dialect {
             Dialect::ChatCompletions => self.max_completion_tokens.as_ref(),
-            Dialect::Messages => None,
+            Dialect::Messages | Dialect::Responses | Dialect::GenerateContent => None,
         };
         let fields: Vec<_> = self.max_tokens.iter().chain(other).collect();
         let given = fields.iter().any(|field| field.value.is_some());
@@ -73,20 +79,37 @@ impl Request {
         if given {
             return;
         }
+        if self.dialect == Dialect::GenerateContent {
+            splices.push(self.google_limit(limit));
+            return;
+        }
         // Reasoning models of OpenAI take `max_completion_tokens` only; xAI, and OpenAI together
         // with a prediction, `max_tokens`.
         let old_name = model.provider != Provider::OpenAi || self.prediction_bytes > 0;
-        let name = if old_name { "max_tokens" } else { "max_completion_tokens" };
-        let null = if old_name { &self.max_tokens } else { &self.max_completion_tokens };
+        let (name, null) = match (self.dialect, old_name) {
+            (Dialect::Responses, _) => ("max_output_tokens", &self.max_tokens),
+            (_, true) => ("max_tokens", &self.max_tokens),
+            (_, false) => ("max_completion_tokens", &self.max_completion_tokens),
+        };
         splices.push(match null {
             Some(field) => (field.span.clone(), limit.to_string()),
             None => self.insert(&format!(r#""{name}":{limit}"#)),
         });
     }
 
+    /// Google's limit stands in its `generationConfig`.
+    fn google_limit(&self, limit: u64) -> Splice {
+        let member = format!(r#""maxOutputTokens":{limit}"#);
+        match (&self.max_tokens, &self.config) {
+            (Some(null), _) => (null.span.clone(), limit.to_string()),
+            (None, Some(place)) => place.insert(&member),
+            (None, None) => self.insert(&format!(r#""generationConfig":{{{member}}}"#)),
+        }
+    }
+
     fn splice_budget(&self, edits: Edits, splices: &mut Vec<Splice>) {
         if let (Some(lowered), Some((budget, span))) =
-            (edits.thinking_budget, &self.thinking_budget)
+            (edits.thinking_budget, &self.thinking.budget)
             && lowered < *budget
         {
             splices.push((span.clone(), lowered.to_string()));
@@ -127,7 +150,7 @@ impl Request {
     }
 
     /// A new member of the request's object, which is never empty.
-    fn insert(&self, member: &str) -> Splice {
+    pub(super) fn insert(&self, member: &str) -> Splice {
         (self.insert_at..self.insert_at, format!("{member},"))
     }
 }

@@ -57,7 +57,7 @@ impl Request {
         let default =
             if model.features.reasoning { DEFAULT_REASONING_LIMIT } else { DEFAULT_LIMIT };
         let limit = given.unwrap_or(default).min(model.max_output_tokens);
-        let thinking_budget = self.thinking_budget.as_ref().map(|(budget, _)| *budget);
+        let thinking_budget = self.thinking.budget.as_ref().map(|(budget, _)| *budget);
         let floor = thinking_budget.map_or(FLOOR, |budget| budget.saturating_add(FLOOR));
         let lowered = thinking_budget.map_or(FLOOR, |budget| budget.min(FLOOR) + FLOOR);
         let xai = model.provider == Provider::XAi && model.features.reasoning;
@@ -79,7 +79,7 @@ impl Request {
         let other = match self.dialect {
             Dialect::ChatCompletions => value(&self.max_completion_tokens),
             // Not a field of this dialect.
-            Dialect::Messages => None,
+            Dialect::Messages | Dialect::Responses | Dialect::GenerateContent => None,
         };
         value(&self.max_tokens).into_iter().chain(other).min()
     }

@@ -1,12 +1,14 @@
 //! Reads the fields of a request that decide something, each with its own errors.
 
-use std::ops::Range;
-
 use serde_json::value::RawValue;
 
 use super::fields;
 use super::scan::{Members, Scan};
-use super::{BadRequest, CHOICES_MAX, Limit, MODEL_NAME_MAX, Quoted, Search, UsageChunk, Wrap};
+use super::stateless::{ENCRYPTED_REASONING, Include, Store};
+use super::{
+    BadRequest, CHOICES_MAX, Dialect, Generation, Limit, MODEL_NAME_MAX, Place, Quoted, Search,
+    Thinking, UsageChunk, Wrap,
+};
 
 /// What an absent field gives, or what `read` makes of a present one.
 pub(super) fn optional<T: Default>(
@@ -86,14 +88,96 @@ pub(super) fn stream_options(scan: &Scan<'_>) -> Result<UsageChunk, BadRequest> 
     Ok(UsageChunk::Replace(scan.span(value.get()), Wrap::Member))
 }
 
-pub(super) fn thinking(scan: &Scan<'_>) -> Result<Option<(u64, Range<usize>)>, BadRequest> {
-    let Some(raw) = scan.fields.thinking else { return Ok(None) };
-    if raw.get() == "null" {
-        return Ok(None);
-    }
-    let Some(value) = member(raw, "thinking", "budget_tokens")? else { return Ok(None) };
+/// The `thinking` of a message.
+pub(super) fn thinking(scan: &Scan<'_>) -> Result<Thinking, BadRequest> {
+    let Some(raw) = scan.fields.thinking.filter(|raw| raw.get() != "null") else {
+        return Ok(Thinking::default());
+    };
+    let kind = member(raw, "thinking", "type")?;
+    let kind = optional(kind, |raw| fields::string(raw, "thinking"))?;
+    let asked = Some(kind.as_deref() != Some("disabled"));
+    let Some(value) = member(raw, "thinking", "budget_tokens")? else {
+        return Ok(Thinking { asked, budget: None });
+    };
     let budget = fields::integer(value, "thinking")?;
-    Ok(budget.map(|budget| (budget, scan.span(value.get()))))
+    Ok(Thinking { asked, budget: budget.map(|budget| (budget, scan.span(value.get()))) })
+}
+
+/// Google's `generationConfig`: limit, answers, thinking budget, and where a limit can be inserted.
+pub(super) fn generation(scan: &Scan<'_>) -> Result<Generation, BadRequest> {
+    const NAME: &str = "generationConfig";
+    let raw = scan.fields.generationConfig.filter(|raw| raw.get() != "null");
+    let Some(raw) = raw.filter(|_| scan.dialect == Dialect::GenerateContent) else {
+        return Ok(Generation::default());
+    };
+    let limit = member(raw, NAME, "maxOutputTokens")?;
+    let limit = self::limit(scan, limit, "maxOutputTokens")?;
+    let n = member(raw, NAME, "candidateCount")?;
+    let n = optional(n, |raw| fields::integer(raw, "candidateCount"))?.unwrap_or(1);
+    if n > CHOICES_MAX {
+        let message = format!("`candidateCount` must be at most {CHOICES_MAX}");
+        return Err(BadRequest::new(message, NAME));
+    }
+    let thinking = member(raw, NAME, "thinkingConfig")?.filter(|raw| raw.get() != "null");
+    let budget = match thinking {
+        Some(thinking) => member(thinking, NAME, "thinkingBudget")?,
+        None => None,
+    };
+    // 0 and -1 are no budget: off, and as long as it likes.
+    let budget = budget.and_then(|raw| {
+        let tokens = raw.get().parse().ok().filter(|tokens| *tokens > 0)?;
+        Some((tokens, scan.span(raw.get())))
+    });
+    let at = scan.span(raw.get()).start.saturating_add(1);
+    let place = Some(Place { at, empty: fields::names_nothing(raw) });
+    Ok(Generation { limit, n: Some(n), budget, place })
+}
+
+/// Whether the answer is to be streamed.
+pub(super) fn stream(scan: &Scan<'_>) -> Result<bool, BadRequest> {
+    optional(scan.fields.stream, |raw| fields::boolean(raw, "stream"))
+}
+
+/// The tier, which Google spells in its own way.
+pub(super) fn tier(scan: &Scan<'_>) -> Result<Option<Quoted>, BadRequest> {
+    let raw = match scan.dialect {
+        Dialect::GenerateContent => scan.fields.serviceTier,
+        Dialect::ChatCompletions | Dialect::Messages | Dialect::Responses => {
+            scan.fields.service_tier
+        }
+    };
+    quoted(scan, raw, "service_tier")
+}
+
+/// Whether a compaction of the conversation may run.
+pub(super) fn compacts(scan: &Scan<'_>) -> bool {
+    scan.fields.context_management.is_some_and(|raw| {
+        // An escape may hide the word: then it counts as there.
+        raw.get().contains("compact") || raw.get().contains('\\')
+    })
+}
+
+/// OpenAI's `store`, once it is known not to be true.
+pub(super) fn store(scan: &Scan<'_>) -> Store {
+    match scan.fields.store {
+        None => Store::Absent,
+        Some(raw) if raw.get() == "null" => Store::Null(scan.span(raw.get())),
+        Some(_) => Store::Off,
+    }
+}
+
+/// OpenAI's `include`, where thinking has to come back without a state at the provider.
+pub(super) fn include(scan: &Scan<'_>) -> Include {
+    let Some(raw) = scan.fields.include else { return Include::Absent };
+    if raw.get() == "null" {
+        return Include::Null(scan.span(raw.get()));
+    }
+    // An escape may hide the word: then it counts as there, and OpenAI takes it twice.
+    if raw.get().contains(ENCRYPTED_REASONING) || !raw.get().starts_with('[') {
+        return Include::Given;
+    }
+    let at = scan.span(raw.get()).start.saturating_add(1);
+    Include::Lacks(Place { at, empty: fields::names_nothing(raw) })
 }
 
 /// How many results xAI's live search takes when it is not told.

@@ -6,7 +6,7 @@ use super::fields::names_nothing;
 use super::scan::Fields;
 
 /// Top-level fields that are refused unless they say nothing (`null`, `false`, empty).
-const REFUSED: [&str; 9] = [
+const REFUSED: [&str; 10] = [
     "store",
     "background",
     "deferred",
@@ -16,6 +16,7 @@ const REFUSED: [&str; 9] = [
     "mcp_servers",
     "container",
     "vector_store_ids",
+    "cachedContent",
 ];
 
 /// Refuses a request that carries one of them.

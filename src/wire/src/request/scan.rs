@@ -9,18 +9,20 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::BadRequest;
 use super::content::Node;
 use super::tools::{Declaration, Tool};
+use super::{BadRequest, Dialect};
 use crate::bound::Media;
 
 /// How deep a value may nest; serde_json's own limit, here for the values that it only skips.
 pub(super) const DEPTH_MAX: usize = 128;
 
+// The fields are named as the dialects spell them.
 macro_rules! fields {
     ($($name:ident),* $(,)?) => {
         /// The top-level fields that matter, as raw JSON.
         #[derive(Debug, Default)]
+        #[expect(non_snake_case, reason = "each field has the name that its dialect gives it")]
         pub(super) struct Fields<'b> { $(pub(super) $name: Option<&'b RawValue>,)* }
 
         impl<'b> Fields<'b> {
@@ -38,7 +40,10 @@ macro_rules! fields {
         fn field_name(key: &str) -> &'static str {
             match key {
                 "messages" => "messages",
+                "input" => "input",
+                "contents" => "contents",
                 "system" => "system",
+                "systemInstruction" => "systemInstruction",
                 "tools" => "tools",
                 $(stringify!($name) => stringify!($name),)*
                 _ => "",
@@ -50,15 +55,17 @@ macro_rules! fields {
 fields! {
     model, stream, stream_options, max_tokens, max_completion_tokens, n, thinking, service_tier,
     speed, inference_geo, cache_control, web_search_options, search_parameters,
-    context_management, prediction, functions,
+    context_management, prediction, functions, max_output_tokens, include, generationConfig,
+    serviceTier,
     // Refused when they name anything; see `refused`.
     store, background, deferred, previous_response_id, conversation, prompt, mcp_servers,
-    container, vector_store_ids,
+    container, vector_store_ids, cachedContent,
 }
 
 /// What the pass has found so far.
 #[derive(Debug, Default)]
 pub(super) struct Scan<'b> {
+    pub(super) dialect: Dialect,
     pub(super) body: &'b str,
     pub(super) fields: Fields<'b>,
     pub(super) has_messages: bool,
@@ -84,8 +91,8 @@ pub(super) enum CacheMark {
 
 impl<'b> Scan<'b> {
     /// Reads the whole body.
-    pub(super) fn run(body: &'b str) -> Result<Self, BadRequest> {
-        let mut scan = Self { body, ..Self::default() };
+    pub(super) fn run(dialect: Dialect, body: &'b str) -> Result<Self, BadRequest> {
+        let mut scan = Self { dialect, body, ..Self::default() };
         let mut json = serde_json::Deserializer::from_str(body);
         let read = json.deserialize_map(Top(&mut scan)).and_then(|()| json.end());
         match (read, scan.fault.take()) {
@@ -147,12 +154,18 @@ impl<'b> Visitor<'b> for Top<'_, 'b> {
             scan.at = key;
             match key {
                 "" => map.next_value_seed(Skip(scan))?,
-                "messages" => {
+                "messages" | "input" | "contents" if key == scan.dialect.conversation() => {
                     once(scan, key, scan.has_messages)?;
                     scan.has_messages = true;
-                    map.next_value_seed(Messages(scan))?
+                    // Only `input` may be a plain text.
+                    if key == "input" {
+                        map.next_value_seed(Node(scan))?
+                    } else {
+                        map.next_value_seed(Messages(scan))?
+                    }
                 }
-                "system" => {
+                "messages" | "input" | "contents" => map.next_value_seed(Skip(scan))?,
+                "system" | "systemInstruction" => {
                     once(scan, key, scan.has_system)?;
                     scan.has_system = true;
                     map.next_value_seed(Node(scan))?

@@ -136,6 +136,13 @@ fn tool_key(key: &str) -> &'static str {
         "file_ids" => "file_ids",
         "server_url" => "server_url",
         "mcp_server_name" => "mcp_server_name",
+        // Google's own tools: no bound, no price.
+        "googleSearch" | "googleSearchRetrieval" => "googleSearch",
+        "codeExecution" => "codeExecution",
+        "urlContext" => "urlContext",
+        "fileSearch" => "fileSearch",
+        "googleMaps" => "googleMaps",
+        "computerUse" => "computerUse",
         _ => "",
     }
 }
@@ -182,6 +189,10 @@ impl<'b> Visitor<'b> for Declaration<'_, 'b> {
                     Ok(())
                 }
                 "" => Ok(()),
+                // An empty object turns Google's tools on.
+                name if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                    Err(BadRequest::state(name, "tools"))
+                }
                 _ if fields::names_nothing(value) => Ok(()),
                 name => Err(BadRequest::state(name, "tools")),
             };
