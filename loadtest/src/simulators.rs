@@ -15,6 +15,7 @@ mod responses;
 pub mod script;
 mod server;
 mod shared;
+mod strict;
 mod turn;
 mod xai;
 

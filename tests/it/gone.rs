@@ -163,6 +163,7 @@ fn abandoned(model: &str, path: &str, option: &str, words: &str) -> Value {
     let said = json!([{"role": "user", "content": format!("{PROMPT} {words}")}]);
     let mut request = match path {
         RESPONSES => json!({"model": model, "input": said}),
+        CHAT => json!({"model": model, "messages": said, "max_completion_tokens": 4_000}),
         _ => json!({"model": model, "messages": said, "max_tokens": 4_000}),
     };
     request["stream"] = json!(true);

@@ -10,6 +10,7 @@
 
 mod admin;
 mod bad_input;
+mod claude_code;
 mod crash;
 mod durability;
 mod gone;

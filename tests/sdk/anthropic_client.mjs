@@ -10,6 +10,9 @@ const BASE = env.BASE_URL.replace(/\/+$/, "");
 const KEY = env.USER_KEY;
 const MODELS = (env.MESSAGES_MODELS ?? "anthropic/claude-sonnet-4-6").split(",");
 const NO_KEY = { Authorization: null, "X-Api-Key": null };
+const THINKERS = (env.THINKERS ?? "anthropic/claude-sonnet-4-6").split(",");
+const PNG =
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const TOOLS = [
   {
     name: "get_weather",
@@ -54,12 +57,33 @@ async function streamed_events(model) {
 }
 
 async function thinking(model) {
+  if (!THINKERS.includes(model)) return;
   const budget = { type: "enabled", budget_tokens: 1024 };
   const text = "Hello [[sim output=20 reasoning=30]]";
   const answer = await create(model, text, { max_tokens: 4096, thinking: budget });
   assert.deepEqual(answer.content.map((block) => block.type), ["thinking", "text"]);
   assert.ok(answer.content[0].signature);
   assert.equal(answer.usage.output_tokens, 50);
+}
+
+async function thinking_loop(model) {
+  if (!THINKERS.includes(model)) return;
+  const messages = said("The weather, in parallel? [[sim reasoning=30]]");
+  const thinking = { type: "enabled", budget_tokens: 1024 };
+  const options = { model, messages, max_tokens: 4096, thinking, tools: TOOLS };
+  const first = await client().messages.create(options);
+  assert.equal(first.stop_reason, "tool_use");
+  assert.equal(answered(messages, first), 2);
+  const second = await client().messages.stream(options).finalMessage();
+  assert.ok(second.content.at(-1).text);
+}
+
+async function image(model) {
+  const source = { type: "base64", media_type: "image/png", data: PNG };
+  const content = [{ type: "text", text: "What is it?" }, { type: "image", source }];
+  const messages = [{ role: "user", content }];
+  const answer = await client().messages.create({ model, max_tokens: 100, messages });
+  assert.match(answer.content.at(-1).text, /image\/png/);
 }
 
 async function limited(model) {
@@ -198,7 +222,7 @@ async function statuses() {
 }
 
 const EACH = { whole, streamed, streamed_events, thinking, limited, tools, tools_streamed };
-Object.assign(EACH, { structured, count_tokens, broken_stream, cut_stream });
+Object.assign(EACH, { thinking_loop, image, structured, count_tokens, broken_stream, cut_stream });
 const ONCE = { base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid };
 Object.assign(ONCE, { error_402, error_403, error_404, error_429, error_502 });
 

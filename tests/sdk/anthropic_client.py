@@ -16,6 +16,8 @@ BASE = os.environ["BASE_URL"].rstrip("/")
 KEY = os.environ["USER_KEY"]
 MODELS = os.environ.get("MESSAGES_MODELS", "anthropic/claude-sonnet-4-6").split(",")
 NO_KEY = {"Authorization": anthropic.Omit(), "X-Api-Key": anthropic.Omit()}
+THINKERS = os.environ.get("THINKERS", "anthropic/claude-sonnet-4-6").split(",")
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TOOLS = [
     {
         "name": "get_weather",
@@ -65,11 +67,40 @@ def streamed_events(model):
 
 
 def thinking(model):
+    if model not in THINKERS:
+        return
     budget = {"type": "enabled", "budget_tokens": 1024}
     text = "Hello [[sim output=20 reasoning=30]]"
     answer = create(model, text, max_tokens=4096, thinking=budget)
     assert [block.type for block in answer.content] == ["thinking", "text"], answer
     assert answer.content[0].signature and answer.usage.output_tokens == 50, answer
+
+
+def thinking_loop(model):
+    if model not in THINKERS:
+        return
+    messages = said("The weather, in parallel? [[sim reasoning=30]]")
+    budget = {"type": "enabled", "budget_tokens": 1024}
+    options = {"model": model, "max_tokens": 4096, "thinking": budget, "tools": TOOLS}
+    with client().messages.stream(messages=messages, **options) as stream:
+        first = stream.get_final_message()
+    assert first.stop_reason == "tool_use", first
+    messages.append({"role": "assistant", "content": first.content})
+    uses = [block for block in first.content if block.type == "tool_use"]
+    assert len(uses) == 2, first
+    results = [{"type": "tool_result", "tool_use_id": use.id, "content": "sunny"} for use in uses]
+    messages.append({"role": "user", "content": results})
+    second = client().messages.create(messages=messages, **options)
+    assert second.content[-1].text, second
+
+
+def image(model):
+    source = {"type": "base64", "media_type": "image/png", "data": PNG}
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image", "source": source}]
+    answer = client().messages.create(
+        model=model, max_tokens=100, messages=[{"role": "user", "content": parts}]
+    )
+    assert "image/png" in answer.content[-1].text, answer
 
 
 def limited(model):
@@ -224,7 +255,7 @@ def statuses():
 
 
 EACH = [whole, streamed, streamed_events, thinking, limited, tools, tools_streamed, structured]
-EACH += [count_tokens, broken_stream, cut_stream]
+EACH += [count_tokens, thinking_loop, image, broken_stream, cut_stream]
 ONCE = [base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid, error_402]
 ONCE += [error_403, error_404, error_429, error_502]
 

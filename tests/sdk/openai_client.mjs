@@ -8,6 +8,9 @@ const { env } = process;
 const BASE = env.BASE_URL.replace(/\/+$/, "");
 const KEY = env.USER_KEY;
 const MODELS = (env.CHAT_MODELS ?? "openai/gpt-4o,xai/grok-4.3").split(",");
+const THINKERS = (env.THINKERS ?? "").split(",");
+const PNG =
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const TOOLS = [
   {
     type: "function",
@@ -87,6 +90,27 @@ async function tools_streamed(model) {
   assert.ok(JSON.parse(calls[0].function.arguments).city);
   messages.push({ role: "assistant", content: null, tool_calls: calls }, ...results(calls));
   assert.ok((await ask().finalChatCompletion()).choices[0].message.content);
+}
+
+async function thinking(model) {
+  if (!THINKERS.includes(model)) return;
+  const messages = said("The weather, in parallel? [[sim reasoning=30]]");
+  const options = { model, messages, tools: TOOLS, reasoning_effort: "high" };
+  const first = await client().chat.completions.stream(options).finalChatCompletion();
+  const { message } = first.choices[0];
+  assert.equal(message.tool_calls.length, 2);
+  messages.push(message, ...results(message.tool_calls));
+  assert.ok((await client().chat.completions.create(options)).choices[0].message.content);
+}
+
+async function image(model) {
+  const parts = [
+    { type: "text", text: "What is it?" },
+    { type: "image_url", image_url: { url: `data:image/png;base64,${PNG}` } },
+  ];
+  const messages = [{ role: "user", content: parts }];
+  const answer = await client().chat.completions.create({ model, messages });
+  assert.match(answer.choices[0].message.content, /image\/png/);
 }
 
 async function structured(model) {
@@ -187,7 +211,7 @@ async function statuses() {
 }
 
 const EACH = { whole, streamed, streamed_with_usage, limited, tools, tools_streamed, structured };
-Object.assign(EACH, { broken_stream, cut_stream });
+Object.assign(EACH, { thinking, image, broken_stream, cut_stream });
 const ONCE = { base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid };
 Object.assign(ONCE, { error_402, error_403, error_404, error_429, error_502 });
 

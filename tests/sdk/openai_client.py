@@ -16,6 +16,8 @@ BASE = os.environ["BASE_URL"].rstrip("/")
 KEY = os.environ["USER_KEY"]
 MODELS = os.environ.get("CHAT_MODELS", "openai/gpt-4o,xai/grok-4.3").split(",")
 NO_KEY = {"Authorization": openai.Omit()}
+THINKERS = os.environ.get("THINKERS", "").split(",")
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TOOLS = [
     {
         "type": "function",
@@ -102,6 +104,31 @@ def tools_streamed(model):
     second = client().chat.completions.create(model=model, messages=messages, tools=TOOLS, stream=True)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in second)
     assert text, "no text after the tool's result"
+
+
+def thinking(model):
+    if model not in THINKERS:
+        return
+    messages = said("The weather, in parallel? [[sim reasoning=30]]")
+    options = {"model": model, "tools": TOOLS, "reasoning_effort": "high"}
+    first = client().chat.completions.create(messages=messages, **options)
+    assert first.usage.total_tokens - first.usage.prompt_tokens > 30, first.usage
+    message = first.choices[0].message
+    messages.append(message.to_dict())
+    for call in message.tool_calls:
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
+    second = client().chat.completions.create(messages=messages, **options)
+    assert second.choices[0].message.content, second
+
+
+def image(model):
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+    ]
+    messages = [{"role": "user", "content": parts}]
+    answer = client().chat.completions.create(model=model, messages=messages)
+    assert "image/png" in answer.choices[0].message.content, answer
 
 
 def structured(model):
@@ -221,7 +248,7 @@ def statuses():
 
 
 EACH = [whole, streamed, streamed_with_usage, limited, tools, tools_streamed, structured]
-EACH += [broken_stream, cut_stream]
+EACH += [thinking, image, broken_stream, cut_stream]
 ONCE = [base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid, error_402]
 ONCE += [error_403, error_404, error_429, error_502]
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::openai::text_of;
 use super::playback::Piece;
+use super::strict::SEAL;
 use super::turn::{Asked, Part, Tool, Turn, plain_text, text_bytes};
 
 /// Reads a request of `messages`; the error is what the provider would say about it.
@@ -46,6 +47,7 @@ pub(super) fn counted(body: &Value) -> Result<Asked, String> {
         include_usage: true,
         shows_reasoning: thinking.is_some_and(|kind| kind != "disabled"),
         tier: None,
+        media: Vec::new(),
     })
 }
 
@@ -80,7 +82,7 @@ pub(super) fn answer(turn: &Turn) -> Value {
 fn block(part: &Part) -> Value {
     match part {
         Part::Reasoning(texts) => {
-            json!({"type": "thinking", "thinking": texts.concat(), "signature": SIGNATURE})
+            json!({"type": "thinking", "thinking": texts.concat(), "signature": SEAL})
         }
         Part::Text(texts) => json!({"type": "text", "text": texts.concat()}),
         Part::Call { id, name, pieces } => {
@@ -90,9 +92,6 @@ fn block(part: &Part) -> Value {
         }
     }
 }
-
-/// What the simulator signs its thinking with.
-const SIGNATURE: &str = "c2ltdWxhdGVkIHNpZ25hdHVyZQ==";
 
 fn message(turn: &Turn, content: &Value, stop: &Value, usage: Option<Value>) -> Value {
     let mut message = json!({
@@ -125,7 +124,7 @@ pub(super) fn stream(turn: &Turn) -> Vec<Piece> {
         };
         pieces.extend(texts.iter().map(|t| Piece::content(delta(json!({"type": kind, field: t})))));
         if matches!(part, Part::Reasoning(_)) {
-            let signature = json!({"type": "signature_delta", "signature": SIGNATURE});
+            let signature = json!({"type": "signature_delta", "signature": SEAL});
             pieces.push(Piece::frame(delta(signature)));
         }
         let stop = json!({"type": "content_block_stop", "index": index});

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::openai::{data, text_of};
 use super::playback::Piece;
+use super::strict::SEAL;
 use super::turn::{Asked, Counts, Part, Tool, Turn, plain_text, text_bytes};
 
 /// Reads a request to a model; the error is what the provider would say about it.
@@ -36,6 +37,7 @@ pub(super) fn asked(body: &Value, model: &str, stream: bool) -> Result<Asked, St
             .and_then(Value::as_bool)
             .unwrap_or(false),
         tier: None,
+        media: Vec::new(),
     })
 }
 
@@ -68,7 +70,8 @@ fn schema(body: &Value) -> Option<Value> {
 
 /// The whole answer.
 pub(super) fn answer(turn: &Turn) -> Value {
-    let parts: Vec<Value> = turn.parts.iter().map(whole).collect();
+    let mut parts: Vec<Value> = turn.parts.iter().map(whole).collect();
+    seal(&mut parts);
     chunk(turn, &json!(parts), Some(finish(turn)), turn.usage_or(usage(turn.counts)))
 }
 
@@ -83,9 +86,18 @@ fn whole(part: &Part) -> Value {
     }
 }
 
+/// Of parallel calls the first is sealed.
+fn seal(parts: &mut [Value]) {
+    let call = parts.iter_mut().find(|part| part.get("functionCall").is_some());
+    if let Some(call) = call.and_then(Value::as_object_mut) {
+        call.insert("thoughtSignature".to_owned(), json!(SEAL));
+    }
+}
+
 /// The answer as a stream: usage so far in every chunk, calls whole, no end marker.
 pub(super) fn stream(turn: &Turn) -> Vec<Piece> {
-    let parts: Vec<Value> = turn.parts.iter().flat_map(slices).collect();
+    let mut parts: Vec<Value> = turn.parts.iter().flat_map(slices).collect();
+    seal(&mut parts);
     let count = u64::try_from(parts.len()).unwrap_or(u64::MAX).max(1);
     let mut pieces = Vec::with_capacity(parts.len().saturating_add(1));
     for (part, index) in parts.into_iter().zip(1_u64..) {

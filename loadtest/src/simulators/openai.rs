@@ -13,7 +13,9 @@ pub(super) fn asked(body: &Value) -> Result<Asked, String> {
     };
     let role = |message: &Value| message.get("role").and_then(Value::as_str).map(str::to_owned);
     let last_user = messages.iter().rev().find(|m| role(m).as_deref() == Some("user"));
-    let users_turn = messages.last().is_some_and(|m| role(m).as_deref() == Some("user"));
+    // Instructions may follow what the user says.
+    let mut said = messages.iter().rev().filter(|m| role(m).as_deref() != Some("system"));
+    let users_turn = said.next().is_some_and(|m| role(m).as_deref() == Some("user"));
     let tools = tools(body);
     let no_tool = body.get("tool_choice").and_then(Value::as_str) == Some("none");
     let limit = body.get("max_completion_tokens").or_else(|| body.get("max_tokens"));
@@ -31,6 +33,7 @@ pub(super) fn asked(body: &Value) -> Result<Asked, String> {
         include_usage: usage.and_then(Value::as_bool).unwrap_or(false),
         shows_reasoning: false,
         tier: body.get("service_tier").and_then(Value::as_str).map(str::to_owned),
+        media: Vec::new(),
     })
 }
 

@@ -5,8 +5,8 @@ use http::{HeaderMap, Method, header};
 use serde_json::Value;
 
 use super::playback::Piece;
-use super::turn::{Asked, Turn};
-use super::{BAD_KEY, anthropic, google, openai, responses, xai};
+use super::turn::{Asked, Turn, media_types};
+use super::{BAD_KEY, anthropic, google, openai, responses, strict, xai};
 
 /// A provider's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,13 +114,25 @@ impl Dialect {
         if model.is_empty() {
             return Err("you must provide a model parameter".to_owned());
         }
-        match self {
+        let asked = match self {
             Self::OpenAi => openai::asked(body),
             Self::Xai => xai::asked(body),
             Self::OpenAiResponses | Self::XaiResponses => responses::asked(body),
             Self::Anthropic => anthropic::asked(body),
             Self::AnthropicCount => anthropic::counted(body),
             Self::Google => google::asked(body, model, route.stream),
+        };
+        asked.map(|asked| Asked { media: media_types(body), ..asked })
+    }
+
+    /// What the provider would refuse, as far as a translation could get it wrong.
+    pub(super) fn check(self, body: &Value, model: &str) -> Result<(), String> {
+        match self {
+            Self::OpenAi | Self::Xai => strict::chat(body, self == Self::OpenAi),
+            Self::OpenAiResponses | Self::XaiResponses => strict::responses(body),
+            Self::Anthropic => strict::anthropic(body),
+            Self::AnthropicCount => Ok(()),
+            Self::Google => strict::google(body, model),
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::anthropic::event;
 use super::openai::{call_id, text_of, tier};
 use super::playback::Piece;
+use super::strict::SEAL;
 use super::turn::{Asked, Part, Tool, Turn, plain_text, text_bytes};
 
 /// Reads a request; the error is what the provider would say about it.
@@ -16,7 +17,9 @@ pub(super) fn asked(body: &Value) -> Result<Asked, String> {
             let is_user = |item: &Value| text_of(item, "role") == "user";
             let last = items.iter().rev().find(|item| is_user(item));
             let text = plain_text(last.and_then(|item| item.get("content")));
-            (text, items.iter().map(text_bytes).sum(), items.last().is_some_and(is_user))
+            let mut said = items.iter().rev().filter(|item| text_of(item, "role") != "system");
+            let users_turn = said.next().is_some_and(is_user);
+            (text, items.iter().map(text_bytes).sum(), users_turn)
         }
         _ => return Err("Missing required parameter: 'input'.".to_owned()),
     };
@@ -33,8 +36,11 @@ pub(super) fn asked(body: &Value) -> Result<Asked, String> {
         reasoning_beside_limit: false,
         stream: body.get("stream").and_then(Value::as_bool).unwrap_or(false),
         include_usage: true,
-        shows_reasoning: false,
+        shows_reasoning: body
+            .get("include")
+            .is_some_and(|all| all.to_string().contains("encrypted")),
         tier: body.get("service_tier").and_then(Value::as_str).map(str::to_owned),
+        media: Vec::new(),
     })
 }
 
@@ -70,7 +76,11 @@ fn response(turn: &Turn, status: &str, output: &Value, usage: Option<Value>) -> 
 
 fn item(turn: &Turn, part: &Part, index: u32) -> Value {
     match part {
-        Part::Text(texts) | Part::Reasoning(texts) => json!({
+        Part::Reasoning(texts) => json!({
+            "id": item_id(turn, index), "type": "reasoning", "encrypted_content": SEAL,
+            "summary": [{"type": "summary_text", "text": texts.concat()}],
+        }),
+        Part::Text(texts) => json!({
             "id": item_id(turn, index), "type": "message", "status": "completed",
             "role": "assistant", "content": [text_part(&texts.concat())],
         }),
@@ -119,7 +129,8 @@ fn item_events(turn: &Turn, part: &Part, index: u32, pieces: &mut Vec<(Value, bo
     if let Some(fields) = begun.as_object_mut() {
         fields.insert("status".to_owned(), json!("in_progress"));
         match part {
-            Part::Text(_) | Part::Reasoning(_) => fields.insert("content".to_owned(), json!([])),
+            Part::Reasoning(_) => fields.insert("summary".to_owned(), json!([])),
+            Part::Text(_) => fields.insert("content".to_owned(), json!([])),
             Part::Call { .. } => fields.insert("arguments".to_owned(), json!("")),
         };
     }
@@ -131,7 +142,18 @@ fn item_events(turn: &Turn, part: &Part, index: u32, pieces: &mut Vec<(Value, bo
     };
     send(json!({"type": "response.output_item.added", "item": begun}), false);
     match part {
-        Part::Text(texts) | Part::Reasoning(texts) => {
+        Part::Reasoning(texts) => {
+            let kind = "response.reasoning_summary_text";
+            for text in texts {
+                let delta = json!({"type": format!("{kind}.delta"), "item_id": id,
+                    "summary_index": 0, "delta": text});
+                send(delta, true);
+            }
+            let done = json!({"type": format!("{kind}.done"), "item_id": id, "summary_index": 0,
+                "text": texts.concat()});
+            send(done, false);
+        }
+        Part::Text(texts) => {
             let all = texts.concat();
             let part = |kind: &str, text: &str| json!({"type": kind, "item_id": id, "content_index": 0, "part": text_part(text)});
             send(part("response.content_part.added", ""), false);

@@ -147,6 +147,10 @@ fn reply(route: &Route, seen: &Seen, shared: &Shared) -> (Script, Reply) {
         };
         return (script, reply);
     }
+    // A recording answers what it answered.
+    if let Err(message) = dialect.check(&body, &model) {
+        return refuse(400, &message);
+    }
     if let Some(status) = script.status.filter(|status| *status >= 400) {
         let reply = Reply::error(dialect, status, "an error by the script");
         return (script, reply);

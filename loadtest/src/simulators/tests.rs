@@ -125,7 +125,8 @@ async fn anthropic_answers_messages_whole_and_streamed() {
 
     let thinking = json!({"type": "enabled", "budget_tokens": 1024});
     let asked = message("Hi [[sim output=9 chunks=2 reasoning=8 cached=2]]", true);
-    let answer = send(&providers, MESSAGES, &with(asked, "thinking", thinking)).await;
+    let asked = with(with(asked, "thinking", thinking), "max_tokens", json!(4096));
+    let answer = send(&providers, MESSAGES, &asked).await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(text.starts_with("event: message_start\ndata: {"));
     let events = events(&answer);
@@ -194,7 +195,7 @@ async fn google_tells_its_usage_in_every_chunk() {
 #[tokio::test]
 async fn responses_are_answered_whole_and_streamed() {
     let providers = start().await;
-    let asked = json!({"model": "gpt-5.5", "input": "Hi [[sim output=4]]"});
+    let asked = json!({"model": "gpt-5.5", "store": false, "input": "Hi [[sim output=4]]"});
     let body = send(&providers, "/v1/responses", &asked).await.json();
     assert_eq!(body["output"][0]["content"][0]["type"], "output_text");
     assert_eq!(body["usage"]["output_tokens"], 4);

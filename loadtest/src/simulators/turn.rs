@@ -35,6 +35,8 @@ pub(super) struct Asked {
     pub(super) shows_reasoning: bool,
     /// The tier asked for.
     pub(super) tier: Option<String>,
+    /// The media types of images, documents and sound in it.
+    pub(super) media: Vec<String>,
 }
 
 /// A function that the caller offers.
@@ -179,6 +181,10 @@ fn bodies(asked: &Asked, script: &Script) -> Vec<Body> {
     if let Some(text) = script.text.clone().or_else(|| structured(asked)) {
         return vec![Body { tokens: tokens(text.len()), text, call: None }];
     }
+    if !asked.media.is_empty() && script.output.is_none() && script.chunks.is_none() {
+        let text = format!("I see {}.", asked.media.join(" and "));
+        return vec![Body { tokens: tokens(text.len()), text, call: None }];
+    }
     let chunks = script.chunks.and_then(|n| u64::try_from(n).ok());
     let count = script.output.or(chunks).unwrap_or(10).min(OUTPUT_MAX);
     vec![Body { text: words(count), tokens: count, call: None }]
@@ -264,6 +270,23 @@ fn sample(schema: &Value, depth: u32) -> Value {
             let pairs = properties.into_iter().flatten();
             Value::Object(pairs.map(|(k, v)| (k.clone(), sample(v, deeper))).collect::<Map<_, _>>())
         }
+    }
+}
+
+/// The media types that a request names, in whichever dialect.
+pub(super) fn media_types(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => {
+            let inline = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+            inline.map(|(kind, _)| kind.to_owned()).into_iter().collect()
+        }
+        Value::Array(all) => all.iter().flat_map(media_types).collect(),
+        Value::Object(members) => {
+            let named = ["media_type", "mimeType"].iter().filter_map(|key| members.get(*key));
+            let named = named.filter_map(Value::as_str).map(str::to_owned);
+            named.chain(members.values().flat_map(media_types)).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
     }
 }
 

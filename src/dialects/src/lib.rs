@@ -14,6 +14,7 @@ mod count;
 mod json;
 mod ordered_calls;
 mod prompt;
+mod repeats;
 mod signature;
 mod sse;
 mod text;

@@ -25,6 +25,12 @@ impl Signature {
         Self { provider, data: data.into() }
     }
 
+    /// What stands for the seal of thinking that has none: it tells whose it is.
+    #[must_use]
+    pub const fn unsealed(provider: Provider) -> Self {
+        Self { provider, data: String::new() }
+    }
+
     /// How it is written where signatures of `home` stand bare: those of `home` as they are, the
     /// others as `oc1:<provider>:<data>`.
     #[must_use]

@@ -73,7 +73,8 @@ fn choice(provider: Provider, answer: &str, body: ChoiceBody) -> Choice {
     let mut blocks: Vec<_> = details.iter().filter_map(detail).collect();
     let thinking = message.reasoning_content.or(message.reasoning);
     if let Some(text) = thinking.filter(|text| !text.is_empty() && blocks.is_empty()) {
-        blocks.push(Block::new(Content::Thinking { text, signature: None }));
+        let signature = Some(Signature::unsealed(provider));
+        blocks.push(Block::new(Content::Thinking { text, signature }));
     }
     let seal = message.extra_content.as_ref().and_then(|extra| sealed(provider, extra));
     if let Some(text) = message.content.filter(|text| !text.is_empty()) {

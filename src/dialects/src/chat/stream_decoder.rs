@@ -1,5 +1,7 @@
 //! Reads the chunks of a streamed chat completion.
 
+use std::borrow::Cow;
+
 use opencredits_schema::Provider;
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,8 +9,9 @@ use serde_json::Value;
 use super::answer_decoder::{citation, made_id, sealed, stop};
 use super::request_decoder::{detail, older_id};
 use crate::ordered_calls::{CallPiece, OrderedCalls};
+use crate::repeats::Repeats;
 use crate::text::Text;
-use crate::{Block, Content, DecodeStream, Event, Opened, Piece, Stop, Undecodable};
+use crate::{Block, Content, DecodeStream, Event, Opened, Piece, Signature, Stop, Undecodable};
 
 /// The most answers of one stream.
 const CHOICES_MAX: usize = 128;
@@ -19,12 +22,18 @@ pub struct StreamDecoder {
     provider: Provider,
     id: Option<String>,
     choices: Vec<ChoiceState>,
+    /// The last chunk, if it told one text: its kind and its choice.
+    repeats: Repeats,
+    repeated: (u32, Kind),
 }
 
 /// What is known of one answer of the stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ChoiceState {
+    provider: Provider,
     open: Option<Kind>,
+    /// The open thought has its seal.
+    sealed: bool,
     calls: OrderedCalls,
     stop: Option<String>,
     /// The provider details its thinking, so its plain form is a copy.
@@ -97,8 +106,14 @@ struct Function<'a> {
 impl StreamDecoder {
     /// A decoder of this provider's stream.
     #[must_use]
-    pub const fn new(provider: Provider) -> Self {
-        Self { provider, id: None, choices: Vec::new() }
+    pub fn new(provider: Provider) -> Self {
+        Self {
+            provider,
+            id: None,
+            choices: Vec::new(),
+            repeats: Repeats::default(),
+            repeated: (0, Kind::Text),
+        }
     }
 
     fn choice(&mut self, index: u32) -> Result<&mut ChoiceState, Undecodable> {
@@ -107,7 +122,8 @@ impl StreamDecoder {
             return Err(Undecodable::TooLarge);
         }
         if self.choices.len() <= at {
-            self.choices.resize_with(at + 1, ChoiceState::default);
+            let provider = self.provider;
+            self.choices.resize_with(at + 1, || ChoiceState::new(provider));
         }
         self.choices.get_mut(at).ok_or(Undecodable::TooLarge)
     }
@@ -120,6 +136,11 @@ impl DecodeStream for StreamDecoder {
         data: &[u8],
         to: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Undecodable> {
+        if let Some(text) = self.repeats.text(data) {
+            let (index, kind) = self.repeated;
+            self.choice(index)?.text(index, kind, Some(text), to);
+            return Ok(());
+        }
         if data.trim_ascii() == b"[DONE]" {
             return Ok(());
         }
@@ -130,12 +151,20 @@ impl DecodeStream for StreamDecoder {
             to(Event::Start { id, model: chunk.model.as_deref().unwrap_or_default() });
             self.id = Some(id.to_owned());
         }
-        for choice in chunk.choices.unwrap_or_default() {
+        self.repeats.forget();
+        let choices = chunk.choices.unwrap_or_default();
+        if let [choice] = &choices[..]
+            && let Some((kind, text)) = choice.only_text()
+        {
+            self.repeated = (choice.index.unwrap_or(0), kind);
+            self.repeats.learn(data, text, b"}]", 1);
+        }
+        for choice in choices {
             let index = choice.index.unwrap_or(0);
             if let Some(delta) = choice.delta {
-                let (provider, id) = (self.provider, self.id.clone().filter(|_| delta.calls()));
+                let id = self.id.clone().filter(|_| delta.calls());
                 let state = self.choice(index)?;
-                state.delta(provider, id.as_deref().unwrap_or_default(), index, delta, to)?;
+                state.delta(id.as_deref().unwrap_or_default(), index, delta, to)?;
             }
             if let Some(reason) = choice.finish_reason {
                 self.choice(index)?.stop = Some(reason.0.into_owned());
@@ -162,6 +191,29 @@ impl DecodeStream for StreamDecoder {
     }
 }
 
+impl ChunkChoice<'_> {
+    /// The only thing that it tells, if that is a text without escapes.
+    fn only_text(&self) -> Option<(Kind, &str)> {
+        let delta = self.delta.as_ref().filter(|_| self.finish_reason.is_none())?;
+        let Delta { content, refusal, reasoning_content, reasoning, .. } = delta;
+        let others = delta.tool_calls.is_some()
+            || delta.function_call.is_some()
+            || delta.reasoning_details.is_some()
+            || delta.annotations.is_some();
+        let (kind, text) = match (content, reasoning_content) {
+            (Some(text), None) => (Kind::Text, text),
+            (None, Some(text)) => (Kind::Thinking, text),
+            (Some(_), Some(_)) | (None, None) => return None,
+        };
+        let alone = !others && refusal.is_none() && reasoning.is_none();
+        if let (true, Cow::Borrowed(text)) = (alone && !text.is_empty(), &text.0) {
+            Some((kind, text))
+        } else {
+            None
+        }
+    }
+}
+
 impl Delta<'_> {
     /// Whether it has anything to do with tools.
     fn calls(&self) -> bool {
@@ -170,9 +222,19 @@ impl Delta<'_> {
 }
 
 impl ChoiceState {
+    fn new(provider: Provider) -> Self {
+        Self {
+            provider,
+            open: None,
+            sealed: false,
+            calls: OrderedCalls::default(),
+            stop: None,
+            detailed: false,
+        }
+    }
+
     fn delta(
         &mut self,
-        provider: Provider,
         answer: &str,
         choice: u32,
         delta: Delta<'_>,
@@ -203,7 +265,10 @@ impl ChoiceState {
                 index,
                 id: call.id.as_deref(),
                 name,
-                signature: call.extra_content.as_ref().and_then(|extra| sealed(provider, extra)),
+                signature: call
+                    .extra_content
+                    .as_ref()
+                    .and_then(|extra| sealed(self.provider, extra)),
                 arguments: function.and_then(|f| f.arguments.as_deref()).unwrap_or_default(),
             };
             self.switch(choice, Kind::Calls, to);
@@ -237,6 +302,7 @@ impl ChoiceState {
                 if let Some(signature) = signature {
                     self.switch(choice, Kind::Thinking, to);
                     to(Event::Append { choice, piece: Piece::Signature(signature) });
+                    self.sealed = true;
                     // What follows is another thought.
                     self.close(choice, to);
                 }
@@ -266,6 +332,7 @@ impl ChoiceState {
         }
         self.close(choice, to);
         self.open = Some(kind);
+        self.sealed = false;
         let block = match kind {
             Kind::Text => Opened::Text,
             Kind::Thinking => Opened::Thinking,
@@ -277,6 +344,10 @@ impl ChoiceState {
     }
 
     fn close(&mut self, choice: u32, to: &mut dyn FnMut(Event<'_>)) {
+        if self.open == Some(Kind::Thinking) && !self.sealed {
+            let unsealed = Signature::unsealed(self.provider);
+            to(Event::Append { choice, piece: Piece::Signature(&unsealed) });
+        }
         match self.open.take() {
             Some(Kind::Calls) => self.calls.end(choice, to),
             Some(Kind::Text | Kind::Thinking | Kind::Refusal) => to(Event::Close { choice }),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::answer_encoder::{
     REFUSED, annotation, detail, encrypted, extra, finish_reason, id, usage,
 };
+use crate::sse::{write_number, write_text};
 use crate::tool_id::packed;
 use crate::{Asked, Content, EncodeStream, Event, Opened, Piece, Signature, Stop};
 
@@ -78,7 +79,7 @@ impl StreamEncoder {
     fn begin(&self, choice: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         out.extend_from_slice(b"{\"index\":");
-        out.extend_from_slice(choice.to_string().as_bytes());
+        write_number(choice.into(), out);
         out.extend_from_slice(b",\"delta\":{");
     }
 
@@ -88,8 +89,7 @@ impl StreamEncoder {
         out.push(b'"');
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"\":");
-        // A string always serialises, and a vector takes every byte.
-        serde_json::to_writer(&mut *out, text).ok();
+        write_text(text, out);
         out.extend_from_slice(TAIL);
     }
 
@@ -186,7 +186,7 @@ impl StreamEncoder {
         out.extend_from_slice(b"\"tool_calls\":[{\"index\":");
         out.extend_from_slice(index.to_string().as_bytes());
         out.extend_from_slice(b",\"function\":{\"arguments\":");
-        serde_json::to_writer(&mut *out, text).ok();
+        write_text(text, out);
         out.extend_from_slice(b"}}]");
         out.extend_from_slice(TAIL);
     }

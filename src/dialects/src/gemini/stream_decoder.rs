@@ -1,5 +1,7 @@
 //! Reads the chunks of a streamed `generateContent` answer.
 
+use std::borrow::Cow;
+
 use opencredits_schema::Provider;
 use opencredits_wire::Dialect;
 use serde::Deserialize;
@@ -7,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::partial_call::{PartialArg, PartialCall};
+use crate::repeats::Repeats;
 use crate::text::Text;
 use crate::tool_id::fitted;
 use crate::{
@@ -23,12 +26,17 @@ pub struct StreamDecoder {
     provider: Provider,
     id: Option<String>,
     choices: Vec<ChoiceState>,
+    /// The last chunk, if it told one text: its kind and its choice.
+    repeats: Repeats,
+    repeated: (u32, Kind),
 }
 
 /// What is known of one answer of the stream.
 #[derive(Debug, Default)]
 struct ChoiceState {
     open: Option<Kind>,
+    /// The open thought has its seal.
+    sealed: bool,
     calls: usize,
     /// A call whose arguments come in parts.
     partial: Option<PartialCall>,
@@ -118,8 +126,14 @@ struct Inline {
 impl StreamDecoder {
     /// A decoder of this provider's stream.
     #[must_use]
-    pub const fn new(provider: Provider) -> Self {
-        Self { provider, id: None, choices: Vec::new() }
+    pub fn new(provider: Provider) -> Self {
+        Self {
+            provider,
+            id: None,
+            choices: Vec::new(),
+            repeats: Repeats::default(),
+            repeated: (0, Kind::Text),
+        }
     }
 
     fn choice(&mut self, index: u32) -> Result<&mut ChoiceState, Undecodable> {
@@ -173,8 +187,22 @@ impl DecodeStream for StreamDecoder {
         data: &[u8],
         to: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Undecodable> {
+        if let Some(text) = self.repeats.text(data).filter(|text| !text.is_empty()) {
+            let (index, kind) = self.repeated;
+            self.choice(index)?.switch(index, kind, to);
+            to(Event::Append { choice: index, piece: Piece::Text(text) });
+            return Ok(());
+        }
         let chunk: Chunk<'_> = serde_json::from_slice(data)
             .map_err(|error| Undecodable::Malformed(error.to_string()))?;
+        self.repeats.forget();
+        if let Some([candidate]) = chunk.candidates.as_deref()
+            && let Some((kind, text)) = candidate.only_text()
+        {
+            self.repeated = (candidate.index.unwrap_or(0), kind);
+            // The first closes the parts, the second the candidates.
+            self.repeats.learn(data, text, b"}]", 2);
+        }
         self.chunk(chunk, to)
     }
 
@@ -199,6 +227,26 @@ impl DecodeStream for StreamDecoder {
             to(Event::Stop { choice, stop });
         }
         Ok(())
+    }
+}
+
+impl Candidate<'_> {
+    /// The only thing that it tells, if that is a text without escapes.
+    fn only_text(&self) -> Option<(Kind, &str)> {
+        let parts = self.content.as_ref().and_then(|content| content.parts.as_deref());
+        let Some([part]) = parts else { return None };
+        let alone = self.finish_reason.is_none()
+            && self.grounding_metadata.is_none()
+            && part.thought_signature.is_none()
+            && part.function_call.is_none()
+            && part.inline_data.is_none()
+            && part.executable_code.is_none()
+            && part.code_execution_result.is_none();
+        let kind = if part.thought == Some(true) { Kind::Thinking } else { Kind::Text };
+        match &part.text {
+            Some(Text(Cow::Borrowed(text))) if alone && !text.is_empty() => Some((kind, text)),
+            Some(_) | None => None,
+        }
     }
 }
 
@@ -242,6 +290,7 @@ impl ChoiceState {
         // A seal on nothing belongs to what was said before it.
         if let (Some(seal), true) = (seal, self.open == Some(kind)) {
             to(Event::Append { choice, piece: Piece::Signature(&seal) });
+            self.sealed = true;
         }
         Ok(())
     }
@@ -302,6 +351,7 @@ impl ChoiceState {
         }
         self.close(choice, to);
         self.open = Some(kind);
+        self.sealed = false;
         let block = if kind == Kind::Text { Opened::Text } else { Opened::Thinking };
         to(Event::Open { choice, block });
     }
@@ -311,6 +361,10 @@ impl ChoiceState {
             for page in std::mem::take(&mut self.pages) {
                 to(Event::Append { choice, piece: Piece::Citation(&page) });
             }
+        }
+        if self.open == Some(Kind::Thinking) && !self.sealed {
+            let unsealed = Signature::unsealed(Provider::Google);
+            to(Event::Append { choice, piece: Piece::Signature(&unsealed) });
         }
         if self.open.take().is_some() {
             to(Event::Close { choice });

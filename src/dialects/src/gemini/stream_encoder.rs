@@ -77,6 +77,7 @@ impl StreamEncoder {
         let thought = matches!(state.open, Open::Thinking);
         let mut part = match piece {
             Piece::Text(text) => json!({"text": text}),
+            Piece::Signature(seal) if seal.data.is_empty() => return,
             Piece::Signature(seal) => json!({"text": "", "thoughtSignature": seal.data}),
             Piece::Arguments(text) => {
                 if let Open::Call(call) = &mut state.open {

@@ -1,11 +1,14 @@
 //! Reads the events of a streamed message.
 
+use std::borrow::Cow;
+
 use opencredits_schema::Provider;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer_decoder::{block, citation, stop};
 use crate::json::Object;
+use crate::repeats::Repeats;
 use crate::text::Text;
 use crate::{DecodeStream, Event, Opened, Piece, Signature, Stop, Undecodable};
 
@@ -20,6 +23,8 @@ pub struct StreamDecoder {
     ended: bool,
     open: Open,
     calls: bool,
+    /// The last delta, if it told text.
+    repeats: Repeats,
     stop: Option<Stop>,
 }
 
@@ -100,8 +105,16 @@ fn read<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Undecodable> {
 impl StreamDecoder {
     /// A decoder of this provider's stream.
     #[must_use]
-    pub const fn new(provider: Provider) -> Self {
-        Self { provider, begun: false, ended: false, open: Open::Nothing, calls: false, stop: None }
+    pub fn new(provider: Provider) -> Self {
+        Self {
+            provider,
+            begun: false,
+            ended: false,
+            open: Open::Nothing,
+            calls: false,
+            repeats: Repeats::default(),
+            stop: None,
+        }
     }
 
     fn start(&mut self, data: &[u8], to: &mut dyn FnMut(Event<'_>)) -> Result<(), Undecodable> {
@@ -119,6 +132,7 @@ impl StreamDecoder {
 
     fn open(&mut self, started: Object, to: &mut dyn FnMut(Event<'_>)) {
         self.close(to);
+        self.repeats.forget();
         let text = |key: &str| started.get(key).and_then(Value::as_str).unwrap_or_default();
         let opened = match text("type") {
             "text" => Opened::Text,
@@ -214,6 +228,12 @@ impl DecodeStream for StreamDecoder {
         data: &[u8],
         to: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Undecodable> {
+        if let (Some(text), Open::Pieces) = (self.repeats.text(data), &self.open)
+            && !text.is_empty()
+        {
+            to(Event::Append { choice: 0, piece: Piece::Text(text) });
+            return Ok(());
+        }
         // Nothing belongs to the message behind its end.
         if self.ended {
             return Ok(());
@@ -234,6 +254,10 @@ impl DecodeStream for StreamDecoder {
             }
             b"content_block_delta" => {
                 let BlockDelta { delta } = read(data)?;
+                self.repeats.forget();
+                if let Some(Text(Cow::Borrowed(text))) = &delta.text {
+                    self.repeats.learn(data, text, b"}", 1);
+                }
                 self.append(delta, to)?;
             }
             b"content_block_stop" => self.close(to),

@@ -4,7 +4,7 @@ use opencredits_schema::Usage;
 use serde_json::{Value, json};
 
 use super::answer_encoder::{block, citation, id, stop_reason, usage};
-use crate::sse::write_event;
+use crate::sse::{write_event, write_number, write_text};
 use crate::tool_id::packed;
 use crate::{Asked, EncodeStream, Event, Opened, Piece, Stop};
 use opencredits_schema::Provider;
@@ -106,12 +106,11 @@ impl StreamEncoder {
         out.extend_from_slice(
             b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":",
         );
-        out.extend_from_slice(self.next.to_string().as_bytes());
+        write_number(self.next as u64, out);
         for piece in [",\"delta\":{\"type\":\"", kind, "\",\"", name, "\":"] {
             out.extend_from_slice(piece.as_bytes());
         }
-        // A string always serialises, and a vector takes every byte.
-        serde_json::to_writer(&mut *out, text).ok();
+        write_text(text, out);
         out.extend_from_slice(b"}}\n\n");
     }
 

@@ -146,6 +146,7 @@ pub(super) fn annotation(citation: &Citation) -> Option<Value> {
 fn thought(number: usize, asked: &Asked, summary: &Value, seal: Option<&Signature>) -> Value {
     let mut item =
         json!({"id": item_id("rs", number, asked), "type": "reasoning", "summary": summary});
+    let seal = seal.filter(|seal| !seal.data.is_empty());
     let seal = seal.map(|seal| seal.carried(Provider::OpenAi).into());
     extend(&mut item, [("encrypted_content", seal)]);
     item

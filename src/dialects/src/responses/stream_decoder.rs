@@ -113,8 +113,11 @@ impl StreamDecoder {
             return;
         }
         self.close(to);
-        self.told.insert(place.item);
         self.open = Some(place);
+        // A call is told once its arguments are.
+        if place.kind != Kind::Calls {
+            self.told.insert(place.item);
+        }
         let block = match place.kind {
             Kind::Text => Opened::Text,
             Kind::Refusal => Opened::Refusal,

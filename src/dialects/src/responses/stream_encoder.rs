@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::answer_encoder::{annotation, item, item_id, output_text, response, status};
 use crate::json::extend;
-use crate::sse::write_event;
+use crate::sse::{write_event, write_number, write_text};
 use crate::tool_id::packed;
 use crate::{Asked, Block, Collector, Content, EncodeStream, Event, Opened, Piece, Stop};
 
@@ -19,12 +19,22 @@ pub struct StreamEncoder {
     sequence: u64,
     /// The items that are done.
     output: Vec<Value>,
-    /// The open block, put together.
+    /// The open block, put together but for its words.
     collector: Collector,
+    words: String,
     open: Open,
     id: String,
+    frame: Frame,
     citations: usize,
     stop: Option<Stop>,
+}
+
+/// What the deltas of an item have in common.
+#[derive(Debug, Default)]
+struct Frame {
+    item: Option<(&'static str, usize)>,
+    before: String,
+    behind: String,
 }
 
 /// The open item.
@@ -52,8 +62,10 @@ impl StreamEncoder {
             sequence: 0,
             output: Vec::new(),
             collector: Collector::default(),
+            words: String::new(),
             open: Open::Nothing,
             id: String::new(),
+            frame: Frame::default(),
             citations: 0,
             stop: None,
         }
@@ -68,30 +80,47 @@ impl StreamEncoder {
         write_event(out, kind, &data);
     }
 
-    /// A delta of one word: most of a stream. `place` names the part, as `"content_index":0`.
-    fn words(&mut self, kind: &str, place: &str, text: &str, out: &mut Vec<u8>) {
-        let sequence = self.sequence.to_string();
-        let index = self.output.len().to_string();
-        self.sequence = self.sequence.saturating_add(1);
-        for piece in [
-            "event: ",
-            kind,
-            "\ndata: {\"type\":\"",
-            kind,
-            "\",\"sequence_number\":",
-            &sequence,
-            ",\"item_id\":\"",
-            &self.id,
-            "\",\"output_index\":",
-            &index,
-            place,
-            ",\"delta\":",
-        ] {
-            out.extend_from_slice(piece.as_bytes());
+    /// A delta of one word: most of a stream. `place` names the part, as `,"content_index":0`. What
+    /// stays the same within an item is written once.
+    fn words(&mut self, kind: &'static str, place: &str, text: &str, out: &mut Vec<u8>) {
+        if self.frame.item != Some((kind, self.output.len())) {
+            let before = format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":");
+            let (id, index) = (&self.id, self.output.len());
+            let behind =
+                format!(",\"item_id\":\"{id}\",\"output_index\":{index}{place},\"delta\":");
+            self.frame = Frame { item: Some((kind, index)), before, behind };
         }
-        // A string always serialises, and a vector takes every byte.
-        serde_json::to_writer(&mut *out, text).ok();
+        out.reserve(self.frame.before.len() + self.frame.behind.len() + text.len() + 32);
+        out.extend_from_slice(self.frame.before.as_bytes());
+        write_number(self.sequence, out);
+        self.sequence = self.sequence.saturating_add(1);
+        out.extend_from_slice(self.frame.behind.as_bytes());
+        write_text(text, out);
         out.extend_from_slice(b"}\n\n");
+    }
+
+    /// Puts the words of the open block into it.
+    fn add_words(&mut self, content: &mut Content) {
+        let mut words = std::mem::take(&mut self.words);
+        match content {
+            Content::Text { text, .. }
+            | Content::Refusal(text)
+            | Content::Thinking { text, .. } => {
+                *text = words;
+            }
+            Content::ToolCall(call) => {
+                if words.is_empty() {
+                    words.push_str("{}");
+                }
+                call.arguments = words;
+            }
+            Content::RedactedThinking(_)
+            | Content::ToolResult(_)
+            | Content::Image(_)
+            | Content::Document(_)
+            | Content::Audio { .. }
+            | Content::Own { .. } => {}
+        }
     }
 
     fn start(&mut self, out: &mut Vec<u8>) {
@@ -270,14 +299,17 @@ impl EncodeStream for StreamEncoder {
                 self.open(block, out);
             }
             Event::Append { choice: 0, piece } => {
-                self.collector.take(event);
+                match piece {
+                    Piece::Text(text) | Piece::Arguments(text) => self.words.push_str(text),
+                    Piece::Signature(_) | Piece::Citation(_) => self.collector.take(event),
+                }
                 self.append(piece, out);
             }
             Event::Close { choice: 0 } => {
-                self.collector.take(event);
                 let told = std::mem::take(&mut self.collector).answer();
                 let block = told.choices.into_iter().next().and_then(|mut c| c.blocks.pop());
-                if let Some(block) = block {
+                if let Some(mut block) = block {
+                    self.add_words(&mut block.content);
                     self.close(&block, out);
                 }
             }
