@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use opencredits_dialects::{
     Asked, Prompt, Translator, decode_request, encode_request, responses, translate_answer,
 };
 use opencredits_schema::{AccountId, Model, Partner, PriceBook, Provider, RequestId, Usage};
 use opencredits_wire::{Dialect, Request, upstream_dialect};
 
-use crate::error::{ApiError, ErrorCode};
+use crate::error::{ApiError, ErrorCode, SHOULD_RETRY};
 use crate::gateway::Gateway;
+
+const FALSE: HeaderValue = HeaderValue::from_static("false");
 
 /// A request that is served: the client's words, and the provider's.
 #[derive(Clone, Debug)]
@@ -95,7 +98,9 @@ impl Translation {
     /// 502 for an answer that cannot be shown.
     pub fn answer(&self, body: &[u8], usage: &Usage) -> Result<Bytes, ApiError> {
         let answer = translate_answer(self.provider, self.from, self.to, body, usage, &self.asked);
-        answer.map(Bytes::from).map_err(|error| ApiError::upstream().with_source(error))
+        // It was billed, so another attempt would be billed again.
+        let no_retry = |error: ApiError| error.with_header(SHOULD_RETRY, FALSE);
+        answer.map(Bytes::from).map_err(|error| no_retry(ApiError::upstream()).with_source(error))
     }
 
     /// The translator of a stream.

@@ -196,3 +196,34 @@ async fn every_recording_reads_in_every_dialect_and_costs_the_same() {
     assert_eq!(parse(sdk::python(), "parse.py").await, count);
     assert_eq!(parse(sdk::node(), "parse.mjs").await, count);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_none_is_an_error_and_billed_as_its_provider_bills_it() {
+    let world = World::start().await;
+    let answer = json!({"candidates": [{"content": {}, "finishReason": "MALFORMED_FUNCTION_CALL"}],
+        "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": 3, "totalTokenCount": 11}});
+    for stream in [false, true] {
+        let user = world.user("100").await;
+        let script = if stream {
+            let event = format!("data: {answer}\r\n\r\n");
+            Script::raw("text/event-stream", &event.into(), 0)
+        } else {
+            Script::raw("application/json", &answer.to_string().into(), 0)
+        };
+        world.providers.script(script).unwrap();
+        let request = request(CHAT, "google/gemini-2.5-flash", stream);
+        let answer = world.post(&user, CHAT, &request).send().await.unwrap();
+        if stream {
+            let text = answer.text().await.unwrap();
+            assert!(text.contains("upstream_error") && !text.contains("[DONE]"), "{text}");
+        } else {
+            assert_eq!(answer.status(), 502);
+            assert_eq!(answer.headers()["x-should-retry"], "false", "it was charged");
+        }
+        world.until_quiet().await;
+        let row = &world.history(&user).await[0];
+        assert_eq!((&row["basis"], &row["usage"]["output"]), (&json!("provider"), &json!(3)));
+        world.settled_balance(&user).await;
+    }
+    world.end().await;
+}

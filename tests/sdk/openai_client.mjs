@@ -103,6 +103,17 @@ async function thinking(model) {
   assert.ok((await client().chat.completions.create(options)).choices[0].message.content);
 }
 
+async function responses(model) {
+  const answer = await client().responses.create({ model, input: "Hello" });
+  assert.equal(answer.status, "completed");
+  assert.ok(answer.output_text);
+  const input = "Hello [[sim output=40 chunks=20]]";
+  const stream = client().responses.stream({ model, input });
+  const pieces = (await collect(stream)).filter((e) => e.type === "response.output_text.delta");
+  assert.equal(pieces.length, 20);
+  assert.equal((await stream.finalResponse()).usage.output_tokens, 40);
+}
+
 async function image(model) {
   const parts = [
     { type: "text", text: "What is it?" },
@@ -211,7 +222,7 @@ async function statuses() {
 }
 
 const EACH = { whole, streamed, streamed_with_usage, limited, tools, tools_streamed, structured };
-Object.assign(EACH, { thinking, image, broken_stream, cut_stream });
+Object.assign(EACH, { thinking, responses, image, broken_stream, cut_stream });
 const ONCE = { base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid };
 Object.assign(ONCE, { error_402, error_403, error_404, error_429, error_502 });
 

@@ -121,6 +121,16 @@ def thinking(model):
     assert second.choices[0].message.content, second
 
 
+def responses(model):
+    answer = client().responses.create(model=model, input="Hello")
+    assert answer.status == "completed" and answer.output_text, answer
+    text = "Hello [[sim output=40 chunks=20]]"
+    with client().responses.stream(model=model, input=text) as stream:
+        pieces = [event for event in stream if event.type == "response.output_text.delta"]
+        final = stream.get_final_response()
+    assert len(pieces) == 20 and final.usage.output_tokens == 40, final
+
+
 def image(model):
     parts = [
         {"type": "text", "text": "What is it?"},
@@ -248,7 +258,7 @@ def statuses():
 
 
 EACH = [whole, streamed, streamed_with_usage, limited, tools, tools_streamed, structured]
-EACH += [thinking, image, broken_stream, cut_stream]
+EACH += [thinking, responses, image, broken_stream, cut_stream]
 ONCE = [base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid, error_402]
 ONCE += [error_403, error_404, error_429, error_502]
 

@@ -1,5 +1,6 @@
 // Vercel's AI SDK against the gateway: prints `ok <check>` for each, exits 1 at the first failure.
-// Environment: BASE_URL, USER_KEY, MODELS (a model of each provider, by commas).
+// Environment: BASE_URL, USER_KEY, MODELS (a model of each provider, by commas), THINKERS (those of
+// them that think).
 
 import assert from "node:assert/strict";
 
@@ -17,6 +18,8 @@ const WAYS = {
   chat: (model) => openai.chat(model),
   messages: (model) => anthropic(model),
 };
+const THINKERS = env.THINKERS.split(",");
+const PDF = Buffer.from("%PDF-1.4\n1 0 obj<</Type /Page>>endobj\n%%EOF").toString("base64");
 const PNG =
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const city = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
@@ -72,6 +75,31 @@ async function loop_streamed(model) {
   assert.ok(text);
 }
 
+// The thinking of the first step goes back with the second.
+async function thinking(model, name) {
+  if (!THINKERS.includes(name)) return;
+  const asked = [];
+  const prompt = "The weather, in parallel? [[sim reasoning=30]]";
+  const providerOptions = {
+    openai: { reasoningEffort: "high", reasoningSummary: "auto", forceReasoning: true },
+    anthropic: { thinking: { type: "enabled", budgetTokens: 1024 } },
+  };
+  const options = { tools: weather(asked), stopWhen: stepCountIs(3), providerOptions };
+  const { text, steps } = await generateText(ask(model, prompt, options));
+  assert.equal(steps.length, 2);
+  assert.equal(asked.length, 2);
+  assert.ok(text);
+}
+
+async function document(model) {
+  const content = [
+    { type: "text", text: "What is it?" },
+    { type: "file", data: PDF, mediaType: "application/pdf", filename: "a.pdf" },
+  ];
+  const { text } = await generateText({ model, maxRetries: 0, messages: [{ role: "user", content }] });
+  assert.match(text, /application\/pdf/);
+}
+
 async function image(model) {
   const content = [
     { type: "text", text: "What is it?" },
@@ -98,13 +126,13 @@ async function broken(model) {
   assert.ok(error, "the break is told");
 }
 
-const CHECKS = { text, stream, loop, loop_streamed, image, structured, broken };
+const CHECKS = { text, stream, loop, loop_streamed, thinking, image, document, structured, broken };
 
 for (const name of env.MODELS.split(",")) {
   for (const [way, make] of Object.entries(WAYS)) {
     for (const [what, check] of Object.entries(CHECKS)) {
       try {
-        await check(make(name));
+        await check(make(name), name);
       } catch (error) {
         console.error(error);
         console.log(`FAILED ${what} ${way} ${name}`);

@@ -109,6 +109,9 @@ fn effort(asked: Option<Reasoning>, traits: Traits) -> Option<Effort> {
 /// The `thinking` member; `None` where nothing was asked for or the model has none.
 fn thinking(prompt: &Prompt, traits: Traits, limit: u64) -> Option<Value> {
     let Reasoning { thinking, effort, show } = prompt.reasoning?;
+    if has_lost_thinking(prompt) {
+        return None;
+    }
     let wished = match (thinking, effort) {
         (Some(thinking), _) => thinking,
         (None, Some(Effort::None)) => Thinking::Off,
@@ -142,6 +145,31 @@ fn thinking(prompt: &Prompt, traits: Traits, limit: u64) -> Option<Value> {
         member.insert("display".to_owned(), display.into());
     }
     Some(member)
+}
+
+/// Whether the answer to tools lacks the thinking that led to them: many clients drop it. Anthropic
+/// then refuses to think in this turn.
+fn has_lost_thinking(prompt: &Prompt) -> bool {
+    let [.., asked, answered] = &prompt.turns[..] else { return false };
+    let is_result = |block: &Block| matches!(block.content, Content::ToolResult(_));
+    if asked.role != Role::Assistant || !answered.blocks.iter().any(is_result) {
+        return false;
+    }
+    let is_own = |block: &Block| match &block.content {
+        Content::Thinking { signature: Some(seal), .. } | Content::RedactedThinking(seal) => {
+            seal.of(Provider::Anthropic).is_some()
+        }
+        Content::Thinking { signature: None, .. }
+        | Content::Text { .. }
+        | Content::Refusal(_)
+        | Content::ToolCall(_)
+        | Content::ToolResult(_)
+        | Content::Image(_)
+        | Content::Document(_)
+        | Content::Audio { .. }
+        | Content::Own { .. } => false,
+    };
+    !asked.blocks.iter().any(is_own)
 }
 
 fn is_on(thinking: &Value) -> bool {

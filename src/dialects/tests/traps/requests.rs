@@ -207,6 +207,7 @@ fn t8_anthropics_thinking_comes_back_through_chat_unchanged() {
     request["reasoning_effort"] = json!("low");
     let body = sent(ChatCompletions, SONNET, &request);
     assert_eq!(body["messages"][1]["content"], answer["content"]);
+    assert_eq!(body["thinking"]["type"], "enabled");
     // Another provider gets none of it.
     let body = sent(ChatCompletions, GEMINI, &request);
     assert!(!body.to_string().contains("EqQB") && !body.to_string().contains("hm"));
@@ -217,4 +218,5 @@ fn t8_anthropics_thinking_comes_back_through_chat_unchanged() {
     ]);
     let body = sent(ChatCompletions, SONNET, &request);
     assert_eq!(body["messages"][1]["content"].as_array().unwrap().len(), 1);
+    assert!(body.get("thinking").is_none(), "what led to the call is lost: no thinking now");
 }

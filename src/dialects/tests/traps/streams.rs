@@ -45,7 +45,7 @@ fn kinds(events: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn s1_a_message_starts_once_and_each_kind_has_its_block() {
+fn s1_s2_a_message_starts_once_and_each_kind_has_its_block() {
     let events = messages(&[
         delta(json!({"role": "assistant", "reasoning_content": "a"})),
         delta(json!({"reasoning_content": "b"})),
