@@ -141,6 +141,11 @@ pub(crate) fn extend<const N: usize>(object: &mut Value, members: [(&str, Option
     }
 }
 
+/// An object of these members, which `json!` would copy.
+pub(crate) fn of<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use opencredits_schema::{Provider, Usage};
 use opencredits_wire::Dialect;
 use serde_json::{Value, json};
 
-use crate::json::{Object, extend};
+use crate::json::{Object, extend, of};
 use crate::tool_id::packed;
 use crate::{Answer, Asked, Block, Citation, Content, Signature, Stop, ToolCall};
 
@@ -52,7 +52,7 @@ pub(super) fn response(
     let said = |key: &str, usual: Value| {
         body.get(key).filter(|value| !value.is_null()).cloned().unwrap_or(usual)
     };
-    json!({
+    let mut response = json!({
         "id": format!("resp_{}", asked.request),
         "object": "response",
         "created_at": asked.created,
@@ -63,7 +63,7 @@ pub(super) fn response(
         "instructions": said("instructions", Value::Null),
         "max_output_tokens": said("max_output_tokens", Value::Null),
         "model": asked.model,
-        "output": output,
+        "output": null,
         "parallel_tool_calls": said("parallel_tool_calls", true.into()),
         "previous_response_id": null,
         "reasoning": said("reasoning", json!({"effort": null, "summary": null})),
@@ -78,7 +78,10 @@ pub(super) fn response(
         "usage": used.map(usage),
         "user": said("user", Value::Null),
         "metadata": said("metadata", json!({})),
-    })
+    });
+    // Put in, not copied: it is the answer.
+    extend(&mut response, [("output", Some(output.into()))]);
+    response
 }
 
 /// The id of an item, by its number in the answer.
@@ -90,10 +93,10 @@ pub(super) fn item_id(kind: &str, number: usize, asked: &Asked) -> String {
 pub(super) fn item(block: &Block, number: usize, asked: &Asked) -> Option<Value> {
     Some(match &block.content {
         Content::Text { text, citations, .. } => {
-            message(number, asked, &output_text(text, citations))
+            message(number, asked, output_text(text, citations))
         }
         Content::Refusal(text) => {
-            message(number, asked, &json!({"type": "refusal", "refusal": text}))
+            message(number, asked, json!({"type": "refusal", "refusal": text}))
         }
         Content::Thinking { text, signature } => {
             let summary = if text.is_empty() {
@@ -117,11 +120,14 @@ pub(super) fn item(block: &Block, number: usize, asked: &Asked) -> Option<Value>
     })
 }
 
-fn message(number: usize, asked: &Asked, part: &Value) -> Value {
-    json!({
-        "id": item_id("msg", number, asked), "type": "message", "status": "completed",
-        "role": "assistant", "content": [part],
-    })
+fn message(number: usize, asked: &Asked, part: Value) -> Value {
+    of([
+        ("id", item_id("msg", number, asked).into()),
+        ("type", "message".into()),
+        ("status", "completed".into()),
+        ("role", "assistant".into()),
+        ("content", vec![part].into()),
+    ])
 }
 
 /// A text with what it rests on.

@@ -1,11 +1,12 @@
 //! Writes the events of a streamed response.
 
 use opencredits_schema::Usage;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer_encoder::{annotation, item, item_id, output_text, response, status};
-use crate::json::extend;
-use crate::sse::{write_event, write_number, write_text};
+use crate::json::{extend, of};
+use crate::sse::{write_number, write_text};
 use crate::tool_id::packed;
 use crate::{Asked, Block, Collector, Content, EncodeStream, Event, Opened, Piece, Stop};
 
@@ -71,13 +72,21 @@ impl StreamEncoder {
         }
     }
 
-    fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
-        let mut data = json!({"type": kind, "sequence_number": self.sequence});
-        if let (Some(data), Value::Object(members)) = (data.as_object_mut(), members) {
-            data.extend(members);
-        }
+    /// An event: its kind, its number, and these members.
+    fn send(&mut self, kind: &str, members: &impl Serialize, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":").as_bytes(),
+        );
+        write_number(self.sequence, out);
         self.sequence = self.sequence.saturating_add(1);
-        write_event(out, kind, &data);
+        let brace = out.len();
+        // Values always serialise, and a vector takes every byte.
+        serde_json::to_writer(&mut *out, members).ok();
+        // The members go on with the object that has begun.
+        if let Some(brace) = out.get_mut(brace) {
+            *brace = b',';
+        }
+        out.extend_from_slice(b"\n\n");
     }
 
     /// A delta of one word: most of a stream. `place` names the part, as `,"content_index":0`. What
@@ -128,8 +137,9 @@ impl StreamEncoder {
             return;
         }
         let begun = response(&self.asked, "in_progress", Value::Null, Vec::new(), None);
-        self.send("response.created", json!({"response": begun}), out);
-        self.send("response.in_progress", json!({"response": begun}), out);
+        let members = of([("response", begun)]);
+        self.send("response.created", &members, out);
+        self.send("response.in_progress", &members, out);
     }
 
     /// The place of the open item, and of a part of it.
@@ -150,12 +160,12 @@ impl StreamEncoder {
     ) {
         let mut members = self.place(part);
         extend(&mut members, [(member.0, Some(member.1))]);
-        self.send(kind, members, out);
+        self.send(kind, &members, out);
     }
 
     fn item_added(&mut self, begun: &Value, out: &mut Vec<u8>) {
         let members = json!({"output_index": self.output.len(), "item": begun});
-        self.send("response.output_item.added", members, out);
+        self.send("response.output_item.added", &members, out);
     }
 
     fn open(&mut self, block: &Opened<'_>, out: &mut Vec<u8>) {
@@ -229,7 +239,7 @@ impl StreamEncoder {
                     [("annotation_index", Some(index)), ("annotation", Some(annotation))],
                 );
                 self.citations = self.citations.saturating_add(1);
-                self.send("response.output_text.annotation.added", members, out);
+                self.send("response.output_text.annotation.added", &members, out);
             }
             // A seal is told with its item, at its end.
             (
@@ -253,7 +263,7 @@ impl StreamEncoder {
                 let mut members = self.place(content);
                 let texts = [("text", Some(text.as_str().into())), ("logprobs", Some(json!([])))];
                 extend(&mut members, texts);
-                self.send("response.output_text.done", members, out);
+                self.send("response.output_text.done", &members, out);
                 let part = output_text(text, citations);
                 self.send_at("response.content_part.done", content, ("part", part), out);
             }
@@ -278,13 +288,13 @@ impl StreamEncoder {
                     ("arguments", Some(call.arguments.as_str().into())),
                 ];
                 extend(&mut members, told);
-                self.send("response.function_call_arguments.done", members, out);
+                self.send("response.function_call_arguments.done", &members, out);
             }
             (_, Open::Whole) => self.item_added(&done, out),
             _ => {}
         }
-        let members = json!({"output_index": self.output.len(), "item": done});
-        self.send("response.output_item.done", members, out);
+        let members = of([("output_index", self.output.len().into()), ("item", done.clone())]);
+        self.send("response.output_item.done", &members, out);
         self.output.push(done);
     }
 }
@@ -327,6 +337,6 @@ impl EncodeStream for StreamEncoder {
         let (status, details) = status(self.stop.as_ref());
         let output = std::mem::take(&mut self.output);
         let whole = response(&self.asked, status, details, output, Some(usage));
-        self.send(&format!("response.{status}"), json!({"response": whole}), out);
+        self.send(&format!("response.{status}"), &of([("response", whole)]), out);
     }
 }
