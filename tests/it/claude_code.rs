@@ -1,6 +1,11 @@
 //! Claude Code against the gateway, with a home of its own and nothing else of the environment.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use base64::Engine as _;
+use opencredits_loadtest::simulators::Script;
+use serde_json::json;
 
 use crate::sdk;
 use crate::support::{User, World};
@@ -16,9 +21,12 @@ const MODELS: [&str; 5] = [
 /// Seconds: longer than it takes, with all other tests beside it.
 const PATIENCE: &str = "30";
 
-/// What it says and answers to one prompt.
+/// What it says and answers to one prompt, in an empty home.
 async fn ask(world: &World, user: &User, model: &str, prompt: &str) -> Output {
-    let home = tempfile::tempdir().unwrap();
+    ask_at(tempfile::tempdir().unwrap().path(), world, user, model, prompt).await
+}
+
+async fn ask_at(home: &Path, world: &World, user: &User, model: &str, prompt: &str) -> Output {
     // The program itself, of its package for this platform; its launcher wants install scripts.
     let package = "tests/sdk/node_modules/@anthropic-ai/claude-code-linux-x64/claude";
     let mut command = Command::new("/usr/bin/timeout");
@@ -27,14 +35,14 @@ async fn ask(world: &World, user: &User, model: &str, prompt: &str) -> Output {
         .arg(sdk::root().join(package))
         .args(["-p", prompt, "--model", model])
         .env_clear()
-        .env("HOME", home.path())
+        .env("HOME", home)
         .env("PATH", "/usr/bin:/bin")
         .env("ANTHROPIC_BASE_URL", &world.base)
         .env("ANTHROPIC_API_KEY", &user.key)
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
         .env("CLAUDE_CODE_MAX_RETRIES", "0")
         .env("NO_PROXY", "127.0.0.1")
-        .current_dir(home.path())
+        .current_dir(home)
         .stdin(Stdio::null());
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
@@ -60,6 +68,42 @@ async fn claude_code_works_with_a_model_of_every_provider() {
         assert!(world.settled_balance(&user).await < 100_000_000_000, "{model}: it was charged");
     }
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claude_code_reads_two_files_at_once_and_shows_a_picture() {
+    let world = World::start().await;
+    for model in MODELS {
+        let user = world.user("100000").await;
+        world.providers.clear_requests();
+        let home = tempfile::tempdir().unwrap();
+        let read = |name: &str, bytes: &[u8]| {
+            let path = home.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            ("Read".to_owned(), json!({ "file_path": path }))
+        };
+        let calls = vec![read("words.txt", b"a word to know again"), read("dot.png", &dot())];
+        let (_, upstream) = model.split_once('/').unwrap();
+        let script = Script { calls: Some(calls), ..Script::default() }.for_model(upstream);
+        world.providers.script(script).unwrap();
+
+        let output = ask_at(home.path(), &world, &user, model, "Look at both").await;
+        let told = said(&output);
+        assert!(output.status.success(), "{model}: {told}");
+        assert!(told.contains("I see image/png"), "{model}: {told}");
+        let last = world.providers.last_request().unwrap();
+        let sent = String::from_utf8_lossy(&last.body);
+        assert!(sent.contains("a word to know again"), "{model}: {sent}");
+        world.until_quiet().await;
+        world.settled_balance(&user).await;
+    }
+    world.end().await;
+}
+
+/// A picture of one pixel.
+fn dot() -> Vec<u8> {
+    const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    base64::engine::general_purpose::STANDARD.decode(PNG).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ const KEY = env.USER_KEY;
 const MODELS = (env.MESSAGES_MODELS ?? "anthropic/claude-sonnet-4-6").split(",");
 const NO_KEY = { Authorization: null, "X-Api-Key": null };
 const THINKERS = (env.THINKERS ?? "anthropic/claude-sonnet-4-6").split(",");
+const PDF = Buffer.from("%PDF-1.4\n1 0 obj<</Type /Page>>endobj\n%%EOF").toString("base64");
 const PNG =
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const TOOLS = [
@@ -84,6 +85,14 @@ async function image(model) {
   const messages = [{ role: "user", content }];
   const answer = await client().messages.create({ model, max_tokens: 100, messages });
   assert.match(answer.content.at(-1).text, /image\/png/);
+}
+
+async function document(model) {
+  const source = { type: "base64", media_type: "application/pdf", data: PDF };
+  const content = [{ type: "text", text: "What is it?" }, { type: "document", source }];
+  const messages = [{ role: "user", content }];
+  const answer = await client().messages.create({ model, max_tokens: 100, messages });
+  assert.match(answer.content.at(-1).text, /application\/pdf/);
 }
 
 async function limited(model) {
@@ -222,7 +231,8 @@ async function statuses() {
 }
 
 const EACH = { whole, streamed, streamed_events, thinking, limited, tools, tools_streamed };
-Object.assign(EACH, { thinking_loop, image, structured, count_tokens, broken_stream, cut_stream });
+Object.assign(EACH, { thinking_loop, image, document, structured, count_tokens });
+Object.assign(EACH, { broken_stream, cut_stream });
 const ONCE = { base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid };
 Object.assign(ONCE, { error_402, error_403, error_404, error_429, error_502 });
 

@@ -5,6 +5,7 @@ FAILING_MODEL; MESSAGES_MODELS (comma-separated, has a default); PLAN (comma-sep
 all of the gateway's; `statuses` is for a simulator behind no gateway).
 """
 
+import base64
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ KEY = os.environ["USER_KEY"]
 MODELS = os.environ.get("MESSAGES_MODELS", "anthropic/claude-sonnet-4-6").split(",")
 NO_KEY = {"Authorization": anthropic.Omit(), "X-Api-Key": anthropic.Omit()}
 THINKERS = os.environ.get("THINKERS", "anthropic/claude-sonnet-4-6").split(",")
+PDF = base64.b64encode(b"%PDF-1.4\n1 0 obj<</Type /Page>>endobj\n%%EOF").decode()
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TOOLS = [
     {
@@ -101,6 +103,15 @@ def image(model):
         model=model, max_tokens=100, messages=[{"role": "user", "content": parts}]
     )
     assert "image/png" in answer.content[-1].text, answer
+
+
+def document(model):
+    source = {"type": "base64", "media_type": "application/pdf", "data": PDF}
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "document", "source": source}]
+    answer = client().messages.create(
+        model=model, max_tokens=100, messages=[{"role": "user", "content": parts}]
+    )
+    assert "application/pdf" in answer.content[-1].text, answer
 
 
 def limited(model):
@@ -255,7 +266,7 @@ def statuses():
 
 
 EACH = [whole, streamed, streamed_events, thinking, limited, tools, tools_streamed, structured]
-EACH += [count_tokens, thinking_loop, image, broken_stream, cut_stream]
+EACH += [count_tokens, thinking_loop, image, document, broken_stream, cut_stream]
 ONCE = [base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid, error_402]
 ONCE += [error_403, error_404, error_429, error_502]
 

@@ -9,6 +9,7 @@ const BASE = env.BASE_URL.replace(/\/+$/, "");
 const KEY = env.USER_KEY;
 const MODELS = (env.CHAT_MODELS ?? "openai/gpt-4o,xai/grok-4.3").split(",");
 const THINKERS = (env.THINKERS ?? "").split(",");
+const PDF = Buffer.from("%PDF-1.4\n1 0 obj<</Type /Page>>endobj\n%%EOF").toString("base64");
 const PNG =
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const TOOLS = [
@@ -124,6 +125,14 @@ async function image(model) {
   assert.match(answer.choices[0].message.content, /image\/png/);
 }
 
+async function document(model) {
+  const file = { filename: "a.pdf", file_data: `data:application/pdf;base64,${PDF}` };
+  const parts = [{ type: "text", text: "What is it?" }, { type: "file", file }];
+  const messages = [{ role: "user", content: parts }];
+  const answer = await client().chat.completions.create({ model, messages });
+  assert.match(answer.choices[0].message.content, /application\/pdf/);
+}
+
 async function structured(model) {
   const schema = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
   const form = { type: "json_schema", json_schema: { name: "place", schema } };
@@ -222,7 +231,7 @@ async function statuses() {
 }
 
 const EACH = { whole, streamed, streamed_with_usage, limited, tools, tools_streamed, structured };
-Object.assign(EACH, { thinking, responses, image, broken_stream, cut_stream });
+Object.assign(EACH, { thinking, responses, image, document, broken_stream, cut_stream });
 const ONCE = { base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid };
 Object.assign(ONCE, { error_402, error_403, error_404, error_429, error_502 });
 

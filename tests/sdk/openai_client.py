@@ -5,6 +5,7 @@ FAILING_MODEL; CHAT_MODELS (comma-separated, has a default); PLAN (comma-separat
 of the gateway's; `statuses` is for a simulator behind no gateway).
 """
 
+import base64
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ MODELS = os.environ.get("CHAT_MODELS", "openai/gpt-4o,xai/grok-4.3").split(",")
 NO_KEY = {"Authorization": openai.Omit()}
 THINKERS = os.environ.get("THINKERS", "").split(",")
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PDF = base64.b64encode(b"%PDF-1.4\n1 0 obj<</Type /Page>>endobj\n%%EOF").decode()
 TOOLS = [
     {
         "type": "function",
@@ -141,6 +143,14 @@ def image(model):
     assert "image/png" in answer.choices[0].message.content, answer
 
 
+def document(model):
+    file = {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "file", "file": file}]
+    messages = [{"role": "user", "content": parts}]
+    answer = client().chat.completions.create(model=model, messages=messages)
+    assert "application/pdf" in answer.choices[0].message.content, answer
+
+
 def structured(model):
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     form = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}
@@ -258,7 +268,7 @@ def statuses():
 
 
 EACH = [whole, streamed, streamed_with_usage, limited, tools, tools_streamed, structured]
-EACH += [thinking, responses, image, broken_stream, cut_stream]
+EACH += [thinking, responses, image, document, broken_stream, cut_stream]
 ONCE = [base_urls, key_headers, models, error_400, error_401_missing, error_401_invalid, error_402]
 ONCE += [error_403, error_404, error_429, error_502]
 

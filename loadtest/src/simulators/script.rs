@@ -31,6 +31,9 @@ pub struct Script {
     pub raw: Option<Vec<Bytes>>,
     /// The visible text; none = made from `output`.
     pub text: Option<String>,
+    /// The tools that it calls, and with which arguments; none = those that were offered, with made
+    /// up ones.
+    pub calls: Option<Vec<(String, Value)>>,
     /// Visible output tokens; none = those of the text.
     pub output: Option<u64>,
     /// Reasoning tokens beside the visible output.

@@ -173,10 +173,14 @@ impl Body {
 }
 
 fn bodies(asked: &Asked, script: &Script) -> Vec<Body> {
+    if let Some(calls) = &script.calls {
+        let calls = calls.iter().zip(0_u64..);
+        return calls.map(|((name, args), index)| call(name, args, index)).collect();
+    }
     if asked.calls && script.text.is_none() {
         let many = if asked.text.contains("parallel") { 2 } else { 1 };
         let picked = asked.tools.iter().cycle().take(many).zip(0_u64..);
-        return picked.map(|(tool, index)| call(tool, index)).collect();
+        return picked.map(|(tool, index)| made_up(tool, index)).collect();
     }
     if let Some(text) = script.text.clone().or_else(|| structured(asked)) {
         return vec![Body { tokens: tokens(text.len()), text, call: None }];
@@ -190,10 +194,14 @@ fn bodies(asked: &Asked, script: &Script) -> Vec<Body> {
     vec![Body { text: words(count), tokens: count, call: None }]
 }
 
-fn call(tool: &Tool, index: u64) -> Body {
-    let text = sample(&tool.schema, DEPTH_MAX).to_string();
+fn made_up(tool: &Tool, index: u64) -> Body {
+    call(&tool.name, &sample(&tool.schema, DEPTH_MAX), index)
+}
+
+fn call(name: &str, arguments: &Value, index: u64) -> Body {
+    let text = arguments.to_string();
     let count = tokens(text.len()).saturating_add(8);
-    Body { tokens: count, text, call: Some((index, tool.name.clone())) }
+    Body { tokens: count, text, call: Some((index, name.to_owned())) }
 }
 
 fn structured(asked: &Asked) -> Option<String> {
