@@ -166,6 +166,7 @@ mod tests {
             kind: LotKind::Purchase,
             credits: Credits::parse("10").unwrap(),
             reason: String::new(),
+            partner: None,
             at: at(5),
         };
         let settle = Command::Settle {

@@ -299,7 +299,7 @@ fn resumed(hold: &Hold) -> opencredits_schema::Place {
         least: hold.amount,
         headroom: Credits::ZERO,
         key_limit: None,
-        partner_limit: None,
+        partner_extra: None,
         holds_max: usize::MAX,
         expires_at: hold.expires_at,
         resumed: true,

@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use opencredits_schema::{
-    AccountId, Checkpoint, Credits, EarningsRow, Event, Head, HistoryRow, Key, KeyId, Outcome,
-    Partner, PartnerBalance, PartnerId, RequestId, Timestamp, UsageQuery,
+    AccountId, Checkpoint, Credits, Document, DocumentKind, EarningsRow, Event, Head, HistoryRow,
+    Key, KeyId, Outcome, Partner, PartnerBalance, PartnerId, RequestId, Timestamp, UsageQuery,
 };
 
 pub use memory::MemoryStore;
@@ -177,6 +177,10 @@ pub trait Store: Send + Sync + 'static {
         email: Option<String>,
         at: Timestamp,
     ) -> Answered<'_, ()>;
+    /// The account with a mail address.
+    fn account_by_email(&self, email: String) -> Answered<'_, Option<AccountId>>;
+    /// An account's mail address, if it has one.
+    fn email_of(&self, account: AccountId) -> Answered<'_, Option<String>>;
     /// Accounts that have open checkpoints.
     fn unfinished(&self) -> Answered<'_, Vec<AccountId>>;
     /// A page of an account's events, newest first, and whether there are more.
@@ -221,6 +225,22 @@ pub trait Store: Send + Sync + 'static {
     fn keep_prices(&self, rows: Vec<(String, String)>) -> Answered<'_, ()>;
     /// Remembers an idempotency key with a fingerprint of the fields and an answer.
     fn once(&self, key: String, fingerprint: [u8; 32], answer: String) -> Answered<'_, Once>;
+    /// The document with an id.
+    fn document(&self, kind: DocumentKind, id: String) -> Answered<'_, Option<Document>>;
+    /// The document with another name; which of them where several have it is not said.
+    fn document_named(&self, kind: DocumentKind, name: String) -> Answered<'_, Option<Document>>;
+    /// Writes a document if it still is of the version that it names, and gives it the next one;
+    /// `false` if someone was faster.
+    fn put_document(&self, document: Document) -> Answered<'_, bool>;
+    /// Documents that were due before a moment, the oldest first.
+    fn due_documents(
+        &self,
+        kind: DocumentKind,
+        before: Timestamp,
+        limit: usize,
+    ) -> Answered<'_, Vec<Document>>;
+    /// Forgets the documents of a kind that were due before a moment; how many those were.
+    fn forget_documents(&self, kind: DocumentKind, before: Timestamp) -> Answered<'_, usize>;
     /// Audits everything from one snapshot.
     fn audit(&self) -> Answered<'_, Books>;
     /// Copies the store while it runs.

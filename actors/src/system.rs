@@ -220,6 +220,11 @@ impl System {
         self.partners.payout(payout).await
     }
 
+    /// Waits until all that was decided of an account is durable, or was refused by the store.
+    pub async fn settled(&self, account: AccountId) {
+        self.directory.journal.barrier(account).await;
+    }
+
     /// Copies the store while it runs.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ pub(crate) fn grant(source: &str, micro: i64) -> Command {
         kind: LotKind::Grant,
         credits: Credits::from_micro(micro),
         reason: String::new(),
+        partner: None,
         at: Timestamp::from_millis(5),
     }
 }
@@ -64,7 +65,7 @@ fn place(request: u128, micro: i64) -> Command {
         least: Credits::from_micro(micro),
         headroom: Credits::ZERO,
         key_limit: None,
-        partner_limit: None,
+        partner_extra: None,
         holds_max: usize::MAX,
         expires_at: Timestamp::from_millis(i64::MAX),
         resumed: false,

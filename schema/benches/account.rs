@@ -15,6 +15,7 @@ fn funded() -> Account {
         kind: LotKind::Grant,
         credits: Credits::MAX,
         reason: String::new(),
+        partner: None,
         at: Timestamp::default(),
     };
     if let Ok(event) = account.decide(&grant) {
@@ -32,7 +33,7 @@ fn place(request: RequestId) -> Command {
         least: Credits::from_micro(1_000_000),
         headroom: Credits::ZERO,
         key_limit: None,
-        partner_limit: None,
+        partner_extra: None,
         holds_max: 2000,
         expires_at: Timestamp::from_millis(60_000),
         resumed: false,

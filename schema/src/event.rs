@@ -142,6 +142,9 @@ pub struct MoneyIn {
     pub credits: Credits,
     /// The operator's reason, or the order's description.
     pub reason: String,
+    /// The partner in whose page it was bought.
+    #[serde(default)]
+    pub partner: Option<PartnerId>,
     /// When.
     pub at: Timestamp,
     /// Accrued shares that this money moved to their partners.

@@ -80,6 +80,11 @@ numeric_id!(
     KeyId, "key_", "a key id (key_ and 16 hex digits)"
 );
 
+numeric_id!(
+    /// A purchase of credits, from the wish to the money.
+    OrderId, "ord_", "an order id (ord_ and 16 hex digits)"
+);
+
 /// One HTTP request to the gateway, and the hold it places: a UUIDv7 that the gateway makes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

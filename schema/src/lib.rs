@@ -6,10 +6,12 @@
 mod account;
 mod checkpoint;
 mod credits;
+mod document;
 mod event;
 mod id;
 mod ledger;
 mod lot;
+mod order;
 mod price;
 mod record;
 mod referral;
@@ -18,13 +20,15 @@ mod usage;
 pub use account::{Account, Command, Head, Hold, Limit, Place, RECENT_MAX, Refusal, Shortfall};
 pub use checkpoint::Checkpoint;
 pub use credits::{Credits, ParseCreditsError, PicoUsd};
+pub use document::{Document, DocumentKind};
 pub use event::{
     Charged, Debt, Event, LotSpend, MoneyIn, MoneyInKind, Outcome, Refund, Repaid, SettledBy,
     Settlement,
 };
-pub use id::{AccountId, KeyId, ParseIdError, PartnerId, RequestId, Timestamp};
+pub use id::{AccountId, KeyId, OrderId, ParseIdError, PartnerId, RequestId, Timestamp};
 pub use ledger::{Entry, LedgerAccount, Posting, TrialBalance};
 pub use lot::{Lot, LotKind};
+pub use order::{ATTEMPTS_MAX, Attempt, CheckoutMode, Currency, Order, OrderStatus, credits_for};
 pub use price::*;
 pub use record::{
     EarningsRow, HistoryRow, Key, Partner, PartnerBalance, SQL_MIGRATIONS, UsageQuery,

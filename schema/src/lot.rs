@@ -25,6 +25,9 @@ pub struct Lot {
     pub kind: LotKind,
     /// The outside id that it is keyed by: an order's or a grant's.
     pub source: String,
+    /// The partner in whose page it was bought.
+    #[serde(default)]
+    pub partner: Option<PartnerId>,
     /// What came in.
     pub amount: Credits,
     /// What is left to spend.

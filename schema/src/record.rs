@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{AccountId, Credits, Event, KeyId, PartnerId, ReferralRate, RequestId, Timestamp};
 
 /// The migrations of the SQLite store, in order; a database's `user_version` counts those done.
-pub const SQL_MIGRATIONS: &[&str] = &[include_str!("../sql/0001_init.sql")];
+pub const SQL_MIGRATIONS: &[&str] =
+    &[include_str!("../sql/0001_init.sql"), include_str!("../sql/0002_documents.sql")];
 
 /// Whoever embeds the checkout and earns the referral share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,10 @@ pub struct Key {
     pub account: AccountId,
     /// The partner that earns.
     pub partner: PartnerId,
+    /// Whether the checkout made it: it then spends what was bought in the partner's page, and beyond
+    /// that only what the user consented to.
+    #[serde(default)]
+    pub checkout: bool,
     /// Its own rate limit, as configured: `5/s`.
     pub rate_limit: Option<String>,
     /// The most that it may spend.

@@ -75,6 +75,7 @@ pub(super) async fn receive(
         kind: LotKind::Grant,
         credits,
         reason: reason.to_owned(),
+        partner: None,
         at: gateway.system.now(),
     };
     let refusal = match gateway.system.ask(account, command).await {

@@ -77,6 +77,7 @@ pub(super) async fn put(
         hash,
         account,
         partner,
+        checkout: false,
         rate_limit,
         spend_limit,
         expires_at,

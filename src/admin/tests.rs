@@ -150,7 +150,7 @@ impl Fixture {
             least: amount,
             headroom: Credits::ZERO,
             key_limit: None,
-            partner_limit: None,
+            partner_extra: None,
             holds_max: 10,
             expires_at: self.gateway.system.now().plus_millis(60_000),
             resumed: false,

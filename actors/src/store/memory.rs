@@ -1,38 +1,27 @@
 //! A store in memory, for tests: it keeps the same rules as the real ones and can be made to fail.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod documents;
+mod state;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use opencredits_schema::{
-    AccountId, Charged, Checkpoint, Credits, EarningsRow, Event, Head, HistoryRow, Key, KeyId,
-    Outcome, Partner, PartnerBalance, PartnerId, RequestId, Timestamp, UsageQuery,
+    AccountId, Credits, Document, DocumentKind, EarningsRow, Event, HistoryRow, Key, KeyId,
+    Partner, PartnerBalance, PartnerId, Timestamp, UsageQuery,
 };
 
-use super::audit::Auditor;
-use super::event_keys::{EventKeys, kind_of};
+use self::state::State;
+use super::event_keys::kind_of;
 use super::{
-    Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Rejection, Store,
-    StoreError, Write,
+    Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,
 };
 
 /// A store that forgets everything with its process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    failing: bool,
-    accounts: BTreeMap<AccountId, (Head, Vec<HistoryRow>)>,
-    requests: HashMap<(RequestId, u8), Outcome>,
-    sources: HashSet<String>,
-    checkpoints: HashMap<RequestId, Checkpoint>,
-    keys: BTreeMap<KeyId, Key>,
-    partners: BTreeMap<PartnerId, (Partner, PartnerBalance)>,
-    payouts: HashSet<String>,
-    once: HashMap<String, ([u8; 32], String)>,
 }
 
 impl MemoryStore {
@@ -59,141 +48,6 @@ impl MemoryStore {
     }
 }
 
-impl State {
-    fn commit(&mut self, batch: &[Arc<Write>]) -> Vec<Rejected> {
-        let mut rejected = Vec::new();
-        let mut broken = HashSet::new();
-        for (index, write) in batch.iter().enumerate() {
-            if broken.contains(&write.account()) {
-                continue;
-            }
-            if let Err(why) = self.write(write) {
-                broken.insert(write.account());
-                rejected.push(Rejected { index, why });
-            }
-        }
-        rejected
-    }
-
-    fn write(&mut self, write: &Write) -> Result<(), Rejection> {
-        match write {
-            Write::Event { event, head, forget } => self.event(event, head, *forget),
-            Write::Checkpoint(checkpoint) => {
-                let request = checkpoint.hold.request;
-                if !self.requests.contains_key(&(request, 1)) {
-                    self.checkpoints.insert(request, checkpoint.as_ref().clone());
-                }
-                Ok(())
-            }
-            Write::Forget { request, .. } => {
-                self.checkpoints.remove(request);
-                Ok(())
-            }
-        }
-    }
-
-    fn event(&mut self, event: &Event, head: &Head, forget: bool) -> Result<(), Rejection> {
-        let (stored, rows) = self.accounts.get_mut(&head.id).ok_or(Rejection::Fenced)?;
-        if let Some(row) = rows.iter().find(|row| row.seq == head.seq) {
-            return if row.event == *event { Ok(()) } else { Err(Rejection::Fenced) };
-        }
-        if head.seq != stored.seq.saturating_add(1) {
-            return Err(Rejection::Fenced);
-        }
-        let keys = EventKeys::of(event);
-        if let Some(request) = keys.request
-            && let Some(outcome) = self.requests.get(&(request, keys.kind))
-        {
-            return Err(Rejection::Duplicate(Some(*outcome)));
-        }
-        if keys.source.as_ref().is_some_and(|source| !self.sources.insert(source.clone())) {
-            return Err(Rejection::Duplicate(None));
-        }
-        if let (Some(request), Some(outcome)) = (keys.request, keys.outcome) {
-            self.requests.insert((request, keys.kind), outcome);
-            if forget {
-                self.checkpoints.remove(&request);
-            }
-        }
-        *stored = head.clone();
-        rows.push(HistoryRow {
-            account: head.id,
-            seq: head.seq,
-            event: event.clone(),
-            balance_after: head.balance,
-        });
-        for (partner, share) in event.shares() {
-            if let Some((_, balance)) = self.partners.get_mut(&partner) {
-                balance.earned = balance.earned.plus(share);
-            }
-        }
-        Ok(())
-    }
-
-    fn load(&self, account: AccountId) -> Option<Loaded> {
-        let (head, rows) = self.accounts.get(&account)?;
-        let adjusted = |request| self.requests.contains_key(&(request, 2));
-        let recovered = rows.iter().filter(|row| EventKeys::of(&row.event).recovered);
-        let recent = recovered
-            .filter_map(|row| EventKeys::of(&row.event).outcome)
-            .filter(|outcome| !adjusted(outcome.request));
-        let checkpoints = self.checkpoints.values().filter(|c| c.account == account).cloned();
-        Some(Loaded {
-            head: head.clone(),
-            recent: recent.collect(),
-            checkpoints: checkpoints.collect(),
-        })
-    }
-
-    fn usage(&self, id: PartnerId, query: &UsageQuery) -> Vec<HistoryRow> {
-        let mut rows: Vec<_> = self
-            .accounts
-            .values()
-            .flat_map(|(_, rows)| rows)
-            .filter_map(|row| {
-                let charged = charged(&row.event).filter(|charged| charged.partner == id)?;
-                Some((charged.request, kind_of(&row.event), row))
-            })
-            .filter(|(request, _, row)| {
-                query.after.is_none_or(|after| *request < after)
-                    && query.from.is_none_or(|from| row.event.at() >= from)
-                    && query.to.is_none_or(|to| row.event.at() < to)
-                    && query.model.as_ref().is_none_or(|model| {
-                        charged(&row.event).is_some_and(|charged| *charged.model == **model)
-                    })
-            })
-            .collect();
-        rows.sort_by_key(|(request, kind, _)| {
-            (std::cmp::Reverse(*request), std::cmp::Reverse(*kind))
-        });
-        rows.into_iter().take(query.limit).map(|(_, _, row)| row.clone()).collect()
-    }
-
-    fn audit(&self) -> Books {
-        let mut auditor = Auditor::default();
-        for (head, rows) in self.accounts.values() {
-            let events: Vec<_> = rows.iter().map(|row| (row.seq, row.event.clone())).collect();
-            auditor.account(head, head.balance, &events);
-        }
-        for (id, (_, balance)) in &self.partners {
-            auditor.partner(*id, *balance, balance.earned);
-        }
-        auditor.finish(u64::try_from(self.checkpoints.len()).unwrap_or(u64::MAX))
-    }
-}
-
-fn charged(event: &Event) -> Option<&Charged> {
-    match event {
-        Event::Settled(settlement) | Event::Adjusted(settlement) => Some(&settlement.charged),
-        Event::Placed(_)
-        | Event::Renewed { .. }
-        | Event::Released { .. }
-        | Event::Received(_)
-        | Event::Refunded(_)
-        | Event::Repeated(_) => None,
-    }
-}
-
 impl Store for MemoryStore {
     fn commit(&self, batch: Batch) -> Answered<'_, Vec<Rejected>> {
         self.run(|state| Ok(state.commit(&batch)))
@@ -206,12 +60,20 @@ impl Store for MemoryStore {
     fn create_account(
         &self,
         account: AccountId,
-        _email: Option<String>,
+        email: Option<String>,
         _at: Timestamp,
     ) -> Answered<'_, ()> {
+        self.run(|state| state.create_account(account, email))
+    }
+
+    fn account_by_email(&self, email: String) -> Answered<'_, Option<AccountId>> {
+        self.run(|state| Ok(state.emails.get(&email).copied()))
+    }
+
+    fn email_of(&self, account: AccountId) -> Answered<'_, Option<String>> {
         self.run(|state| {
-            state.accounts.entry(account).or_insert_with(|| (Head::new(account), Vec::new()));
-            Ok(())
+            let found = state.emails.iter().find(|(_, of)| **of == account);
+            Ok(found.map(|(email, _)| email.clone()))
         })
     }
 
@@ -357,6 +219,31 @@ impl Store for MemoryStore {
                 }
             })
         })
+    }
+
+    fn document(&self, kind: DocumentKind, id: String) -> Answered<'_, Option<Document>> {
+        self.run(|state| Ok(state.documents.by_id(kind, id)))
+    }
+
+    fn document_named(&self, kind: DocumentKind, name: String) -> Answered<'_, Option<Document>> {
+        self.run(|state| Ok(state.documents.by_name(kind, &name)))
+    }
+
+    fn put_document(&self, document: Document) -> Answered<'_, bool> {
+        self.run(|state| Ok(state.documents.put(document)))
+    }
+
+    fn due_documents(
+        &self,
+        kind: DocumentKind,
+        before: Timestamp,
+        limit: usize,
+    ) -> Answered<'_, Vec<Document>> {
+        self.run(|state| Ok(state.documents.due(kind, before, limit)))
+    }
+
+    fn forget_documents(&self, kind: DocumentKind, before: Timestamp) -> Answered<'_, usize> {
+        self.run(|state| Ok(state.documents.forget(kind, before)))
     }
 
     fn audit(&self) -> Answered<'_, Books> {

@@ -4,30 +4,27 @@
 //! so that a page of history never stands in the writer's way.
 
 mod commit;
+mod documents;
+mod lock;
+mod open;
 mod read;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
 
 use opencredits_schema::{
-    AccountId, EarningsRow, Head, HistoryRow, Key, KeyId, Partner, PartnerBalance, PartnerId,
-    SQL_MIGRATIONS, Timestamp, UsageQuery,
+    AccountId, Document, DocumentKind, EarningsRow, Head, HistoryRow, Key, KeyId, Partner,
+    PartnerBalance, PartnerId, Timestamp, UsageQuery,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use tokio::sync::oneshot;
 
+use self::lock::Lock;
+use self::open::{connect, existing, migrate};
+
 use super::{
     Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,
 };
-
-/// How long a connection waits for another process's lock (a backup, an audit) before it fails.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Prepared statements that a connection keeps.
-const STATEMENTS_MAX: usize = 64;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -98,71 +95,6 @@ impl SqliteStore {
     ) -> Answered<'_, T> {
         ask(&self.reader, work)
     }
-}
-
-/// The file that says which process serves a database: locked for as long as it does.
-#[derive(Debug)]
-struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    fn take(path: &Path, holder: &str) -> Result<Self, StoreError> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".lock");
-        let name = PathBuf::from(name);
-        let open =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name);
-        let mut file =
-            open.map_err(|error| unavailable(&format!("{}: {error}", name.display())))?;
-        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        if rustix::fs::flock(&file, exclusive).is_err() {
-            let mut other = String::new();
-            file.read_to_string(&mut other).map_err(|error| unavailable(&error))?;
-            let (path, other) = (path.display(), other.trim());
-            return Err(StoreError::Conflict(format!("{path} is in use by {other}")));
-        }
-        let note = file.set_len(0).and_then(|()| file.rewind());
-        note.and_then(|()| writeln!(file, "process {}, {holder}", std::process::id()))
-            .map_err(|error| unavailable(&error))?;
-        Ok(Self { _file: file })
-    }
-}
-
-fn existing() -> OpenFlags {
-    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
-}
-
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(path, flags)
-        .map_err(|error| unavailable(&format!("{}: {error}", path.display())))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
-    connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
-    connection.pragma_update(None, "cache_size", -65_536).map_err(failed)?;
-    Ok(connection)
-}
-
-/// Runs the migrations that the file has not seen; how many those were.
-fn migrate(connection: &mut Connection) -> Result<usize, StoreError> {
-    let transaction = connection.transaction().map_err(failed)?;
-    let version: i64 =
-        transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    let done = usize::try_from(version).unwrap_or(0);
-    if done > SQL_MIGRATIONS.len() {
-        return Err(StoreError::Corrupt(format!(
-            "the database is of version {done}, newer than this program's {}",
-            SQL_MIGRATIONS.len()
-        )));
-    }
-    for migration in SQL_MIGRATIONS.iter().skip(done) {
-        transaction.execute_batch(migration).map_err(failed)?;
-    }
-    let version = i64::try_from(SQL_MIGRATIONS.len()).unwrap_or(i64::MAX);
-    transaction.pragma_update(None, "user_version", version).map_err(failed)?;
-    transaction.commit().map_err(failed)?;
-    Ok(SQL_MIGRATIONS.len().saturating_sub(done))
 }
 
 /// A thread that owns a connection and does one job after the other until its sender is gone.
@@ -240,6 +172,22 @@ impl Store for SqliteStore {
             let row = params![account.column(), at.millis(), email, head];
             connection.execute(sql, row).map_err(failed)?;
             Ok(())
+        })
+    }
+
+    fn account_by_email(&self, email: String) -> Answered<'_, Option<AccountId>> {
+        self.read(move |connection| {
+            let sql = "SELECT id FROM accounts WHERE email = ?1";
+            let id = connection.query_row(sql, params![email], |row| row.get(0));
+            Ok(id.optional().map_err(failed)?.map(AccountId::from_column))
+        })
+    }
+
+    fn email_of(&self, account: AccountId) -> Answered<'_, Option<String>> {
+        self.read(move |connection| {
+            let sql = "SELECT email FROM accounts WHERE id = ?1";
+            let email = connection.query_row(sql, params![account.column()], |row| row.get(0));
+            Ok(email.optional().map_err(failed)?.flatten())
         })
     }
 
@@ -372,6 +320,31 @@ impl Store for SqliteStore {
             let first: Option<String> = first.optional().map_err(failed)?;
             Ok(first.map_or(Once::Other, Once::Repeat))
         })
+    }
+
+    fn document(&self, kind: DocumentKind, id: String) -> Answered<'_, Option<Document>> {
+        self.read(move |connection| documents::by_id(connection, kind, &id))
+    }
+
+    fn document_named(&self, kind: DocumentKind, name: String) -> Answered<'_, Option<Document>> {
+        self.read(move |connection| documents::by_name(connection, kind, &name))
+    }
+
+    fn put_document(&self, document: Document) -> Answered<'_, bool> {
+        self.write(move |connection| documents::put(connection, &document))
+    }
+
+    fn due_documents(
+        &self,
+        kind: DocumentKind,
+        before: Timestamp,
+        limit: usize,
+    ) -> Answered<'_, Vec<Document>> {
+        self.read(move |connection| documents::due(connection, kind, before, limit))
+    }
+
+    fn forget_documents(&self, kind: DocumentKind, before: Timestamp) -> Answered<'_, usize> {
+        self.write(move |connection| documents::forget(connection, kind, before))
     }
 
     fn audit(&self) -> Answered<'_, Books> {

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use opencredits_schema::{Account, Event, Head, RequestId, SettledBy, UsageQuery};
+use opencredits_schema::{
+    Account, AccountId, Document, DocumentKind, Event, Head, RequestId, SettledBy, UsageQuery,
+};
 
 use super::{ACCOUNT, PARTNER, charged, checkpoint, grant, partner};
 use crate::store::Rejection;
@@ -167,4 +169,52 @@ async fn events_survive_the_text_that_stores_keep() {
     let Write::Event { event, .. } = write.as_ref() else { panic!("no event") };
     let text = serde_json::to_string(event).unwrap();
     assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), *event);
+}
+
+#[tokio::test]
+async fn a_document_is_written_by_whoever_read_its_latest_version() {
+    over_both(async |store| {
+        let document = |version: u64, due: i64, body: &str| Document {
+            kind: DocumentKind::Order,
+            id: "o".to_owned(),
+            version,
+            name: Some("pi_1".to_owned()),
+            due: Some(Timestamp::from_millis(due)),
+            body: body.to_owned(),
+        };
+        assert!(store.put_document(document(0, 5, "a")).await.unwrap());
+        assert!(!store.put_document(document(0, 5, "b")).await.unwrap());
+        assert!(store.put_document(document(1, 7, "c")).await.unwrap());
+        assert!(!store.put_document(document(1, 7, "d")).await.unwrap());
+        let kind = DocumentKind::Order;
+        let found = store.document(kind, "o".to_owned()).await.unwrap();
+        assert_eq!(found, Some(document(2, 7, "c")));
+        assert_eq!(store.document_named(kind, "pi_1".to_owned()).await.unwrap(), found);
+        assert_eq!(store.document(DocumentKind::Login, "o".to_owned()).await.unwrap(), None);
+        let at = Timestamp::from_millis;
+        assert_eq!(store.due_documents(kind, at(7), 9).await.unwrap(), vec![]);
+        assert_eq!(store.due_documents(kind, at(8), 9).await.unwrap().len(), 1);
+        assert_eq!(store.forget_documents(kind, at(7)).await.unwrap(), 0);
+        assert_eq!(store.forget_documents(kind, at(8)).await.unwrap(), 1);
+        assert_eq!(store.document(kind, "o".to_owned()).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_is_found_by_its_mail_address() {
+    over_both(async |store| {
+        let (first, second) = (AccountId::new(8), AccountId::new(9));
+        let email = || Some("a@example.com".to_owned());
+        let at = Timestamp::default();
+        store.create_account(first, email(), at).await.unwrap();
+        store.create_account(first, email(), at).await.unwrap();
+        let taken = store.create_account(second, email(), at).await;
+        assert!(matches!(taken, Err(StoreError::Conflict(_))), "{taken:?}");
+        assert_eq!(store.account_by_email("a@example.com".to_owned()).await, Ok(Some(first)));
+        assert_eq!(store.account_by_email("b@example.com".to_owned()).await, Ok(None));
+        assert_eq!(store.email_of(first).await, Ok(email()));
+        assert_eq!(store.email_of(ACCOUNT).await, Ok(None));
+    })
+    .await;
 }

@@ -40,6 +40,8 @@ pub enum Command {
         credits: Credits,
         /// For people.
         reason: String,
+        /// The partner in whose page it was bought.
+        partner: Option<PartnerId>,
         /// When.
         at: Timestamp,
     },
@@ -72,8 +74,9 @@ pub struct Place {
     pub headroom: Credits,
     /// The key's spend limit.
     pub key_limit: Option<Credits>,
-    /// The limit of what this partner's keys may spend.
-    pub partner_limit: Option<Credits>,
+    /// For a key of the checkout: what the user lets this partner's keys spend beyond what was
+    /// bought in its page. `None` = a key without such a limit.
+    pub partner_extra: Option<Credits>,
     /// The most holds that the account may have.
     pub holds_max: usize,
     /// The end of the lease.

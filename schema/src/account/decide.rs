@@ -20,8 +20,9 @@ impl Account {
             },
             Command::Release { request, by } => self.decide_release(*request, *by),
             Command::Settle { charged, by, at } => self.decide_settle(charged, *by, *at),
-            Command::Receive { source, kind, credits, reason, at } => {
-                self.decide_receive(source, *kind, *credits, reason, *at)
+            Command::Receive { source, kind, credits, reason, partner, at } => {
+                let event = self.decide_receive(source, *kind, *credits, reason, *at)?;
+                Ok(Event::Received(MoneyIn { partner: *partner, ..event }))
             }
             Command::Refund { source, cumulative, at } => {
                 self.decide_refund(source, *cumulative, *at)
@@ -79,10 +80,11 @@ impl Account {
             let used = self.head.spent_by_key(place.key);
             narrow(place.key_limit, used, self.held_where(|h| h.key == place.key), Limit::Key);
         }
-        if place.partner_limit.is_some() {
+        if let Some(extra) = place.partner_extra {
+            let limit = Some(self.head.bought_at(place.partner).plus(extra));
             let used = self.head.spent_by_partner(place.partner);
             let held = self.held_where(|h| h.partner == place.partner);
-            narrow(place.partner_limit, used, held, Limit::Partner);
+            narrow(limit, used, held, Limit::Partner);
         }
         least
     }
@@ -172,7 +174,7 @@ impl Account {
         credits: Credits,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Event, Refusal> {
+    ) -> Result<MoneyIn, Refusal> {
         if let Some(lot) = self.head.lot_of(kind, source) {
             let same = lot.amount == credits;
             return Err(if same { Refusal::Received } else { Refusal::ReceivedOtherwise });
@@ -190,7 +192,8 @@ impl Account {
         };
         let repaid = self.head.plan_repayment(credits);
         let (source, reason) = (source.to_owned(), reason.to_owned());
-        Ok(Event::Received(MoneyIn { source, kind, credits, reason, at, repaid, lots, debt }))
+        let partner = None;
+        Ok(MoneyIn { source, kind, credits, reason, partner, at, repaid, lots, debt })
     }
 
     fn decide_refund(

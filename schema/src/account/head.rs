@@ -56,6 +56,13 @@ impl Head {
         find(&self.by_partner, partner)
     }
 
+    /// What was bought in a partner's page and has not gone back.
+    #[must_use]
+    pub fn bought_at(&self, partner: PartnerId) -> Credits {
+        let bought = self.lots.iter().filter(|lot| lot.partner == Some(partner));
+        bought.map(|lot| lot.amount.minus(lot.refunded)).sum()
+    }
+
     /// The lot that money from outside made.
     #[must_use]
     pub fn lot_of(&self, kind: LotKind, source: &str) -> Option<&Lot> {
@@ -167,6 +174,7 @@ impl Head {
             seq: self.seq,
             kind: money.kind,
             source: money.source.clone(),
+            partner: money.partner,
             amount: money.credits,
             unspent: money.credits,
             refunded: Credits::ZERO,

@@ -25,7 +25,7 @@ fn purchase(source: &str, amount: i64) -> Command {
 
 fn receive(source: &str, kind: LotKind, amount: i64) -> Command {
     let (source, reason) = (source.to_owned(), String::new());
-    Command::Receive { source, kind, credits: micro(amount), reason, at: NOW }
+    Command::Receive { source, kind, credits: micro(amount), reason, partner: None, at: NOW }
 }
 
 fn refund(source: &str, cumulative: i64) -> Command {
@@ -45,7 +45,7 @@ fn wish(request: u128, amount: i64, least: i64) -> Place {
         least: micro(least),
         headroom: Credits::ZERO,
         key_limit: None,
-        partner_limit: None,
+        partner_extra: None,
         holds_max: 5,
         expires_at: EVER,
         resumed: false,
@@ -155,7 +155,7 @@ fn a_hold_is_lowered_to_what_the_account_covers() {
 #[test]
 fn the_limits_of_key_and_partner_bound_settled_and_held() {
     let key = Place { key_limit: Some(micro(50)), ..wish(2, 20, 20) };
-    let partner = Place { partner_limit: Some(micro(45)), ..wish(2, 20, 20) };
+    let partner = Place { partner_extra: Some(micro(45)), ..wish(2, 20, 20) };
     let story = |last: Place, expected| {
         vec![
             (grant(140), Ok(())),
@@ -167,6 +167,38 @@ fn the_limits_of_key_and_partner_bound_settled_and_held() {
     };
     check(&story(key, short(20, 10, 0, Limit::Key)), 100);
     check(&story(partner, short(20, 5, 0, Limit::Partner)), 100);
+}
+
+#[test]
+fn a_partners_keys_spend_what_was_bought_there_and_what_was_consented_to() {
+    let bought = |source: &str, amount: i64, partner: PartnerId| Command::Receive {
+        source: source.to_owned(),
+        kind: LotKind::Purchase,
+        credits: micro(amount),
+        reason: String::new(),
+        partner: Some(partner),
+        at: NOW,
+    };
+    let here = wish(1, 20, 20).partner;
+    let elsewhere = PartnerId::new(here.number() + 1);
+    let story = |extra: i64, amount: i64, expected| {
+        vec![
+            (bought("a", 30, here), Ok(())),
+            (bought("b", 85, elsewhere), Ok(())),
+            (settle(8, 10), Ok(())),
+            (refund("a", 5), Ok(())),
+            (
+                Command::Place(Place {
+                    partner_extra: Some(micro(extra)),
+                    ..wish(2, amount, amount)
+                }),
+                expected,
+            ),
+        ]
+    };
+    check(&story(0, 15, Ok(())), 85);
+    check(&story(0, 16, short(16, 15, 0, Limit::Partner)), 100);
+    check(&story(7, 22, Ok(())), 78);
 }
 
 #[test]

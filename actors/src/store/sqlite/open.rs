@@ -1,0 +1,51 @@
+//! Connections to the file, and its migrations.
+
+use std::path::Path;
+use std::time::Duration;
+
+use opencredits_schema::SQL_MIGRATIONS;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{StoreError, failed, unavailable};
+
+/// How long a connection waits for another process's lock (a backup, an audit) before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 64;
+
+pub(super) fn existing() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| unavailable(&format!("{}: {error}", path.display())))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
+    connection.pragma_update(None, "cache_size", -65_536).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Runs the migrations that the file has not seen; how many those were.
+pub(super) fn migrate(connection: &mut Connection) -> Result<usize, StoreError> {
+    let transaction = connection.transaction().map_err(failed)?;
+    let version: i64 =
+        transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    let done = usize::try_from(version).unwrap_or(0);
+    if done > SQL_MIGRATIONS.len() {
+        return Err(StoreError::Corrupt(format!(
+            "the database is of version {done}, newer than this program's {}",
+            SQL_MIGRATIONS.len()
+        )));
+    }
+    for migration in SQL_MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration).map_err(failed)?;
+    }
+    let version = i64::try_from(SQL_MIGRATIONS.len()).unwrap_or(i64::MAX);
+    transaction.pragma_update(None, "user_version", version).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(SQL_MIGRATIONS.len().saturating_sub(done))
+}
