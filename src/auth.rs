@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, ORIGIN};
-use opencredits_schema::{Key, Partner};
+use opencredits_schema::{Credits, Key, Partner};
 
+use crate::checkout;
 use crate::config::RateLimit;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -17,6 +18,8 @@ use crate::limits::RateHeaders;
 /// Who asks.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// What the user lets the partner's keys spend beyond what was bought there; `None` = no limit.
+    pub partner_extra: Option<Credits>,
     /// The key's record.
     pub key: Key,
     /// The key's own rate limit.
@@ -98,7 +101,8 @@ impl Gateway {
             let revocations = self.revocations.load(Ordering::Acquire);
             if let Some(key) = self.system.store().key_by_hash(hash).await? {
                 let rate = key.rate_limit.as_ref().and_then(|rate| rate.parse().ok());
-                let caller = Arc::new(Caller { key, rate });
+                let partner_extra = checkout::partner_extra(self, &key).await?;
+                let caller = Arc::new(Caller { partner_extra, key, rate });
                 self.callers.insert(hash, Arc::clone(&caller));
                 // A key that was revoked while the store was asked must not stay in memory.
                 if self.revocations.load(Ordering::Acquire) != revocations {
@@ -130,7 +134,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether an origin is the listed one; a listed `:*` stands for any port.
-fn matches_origin(allowed: &str, origin: &str) -> bool {
+pub(crate) fn matches_origin(allowed: &str, origin: &str) -> bool {
     match allowed.strip_suffix(":*") {
         Some(host) => origin.strip_prefix(host).is_some_and(|port| {
             port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok())

@@ -9,6 +9,7 @@ use opencredits_schema::PriceBook;
 use quick_cache::sync::Cache;
 
 use crate::auth::Caller;
+use crate::checkout::Desk;
 use crate::config::Config;
 use crate::limits::{BadKeyLimits, KeyLimits, OpenStreams};
 use crate::recent_items::RecentItems;
@@ -29,6 +30,8 @@ pub struct Gateway {
     pub config: Config,
     /// The actors.
     pub system: System,
+    /// What sells credits; `None` without Stripe's keys.
+    pub desk: Option<Desk>,
     /// The providers' client.
     pub upstream: Upstream,
     /// Kept handles of the hot path's metrics.
@@ -59,7 +62,13 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway around its parts; ready once [`Gateway::set_ready`] says so.
     #[must_use]
-    pub fn new(config: Config, system: System, upstream: Upstream, book: PriceBook) -> Self {
+    pub fn new(
+        config: Config,
+        system: System,
+        upstream: Upstream,
+        desk: Option<Desk>,
+        book: PriceBook,
+    ) -> Self {
         Self {
             key_limits: KeyLimits::new(),
             bad_keys: BadKeyLimits::new(),
@@ -73,6 +82,7 @@ impl Gateway {
             ready: AtomicBool::new(false),
             metrics: Metrics::new(),
             config,
+            desk,
             system,
             upstream,
         }

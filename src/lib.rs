@@ -10,6 +10,7 @@ pub mod answer;
 pub mod assets;
 pub mod auth;
 pub mod books;
+pub mod checkout;
 pub mod cli;
 pub mod completion;
 pub mod config;

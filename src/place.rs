@@ -170,7 +170,7 @@ impl Wish<'_> {
             least,
             headroom,
             key_limit: self.caller.key.spend_limit,
-            partner_extra: None,
+            partner_extra: self.caller.partner_extra,
             holds_max: gateway.config.inside.holds_per_account,
             expires_at: gateway.system.now().plus_millis(lease),
             resumed: false,

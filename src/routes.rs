@@ -16,7 +16,9 @@ use crate::relay::Relay;
 use crate::request::Incoming;
 use crate::server::{Peer, read_body};
 use crate::telemetry::Route;
-use crate::{admin, assets, completion, cors, count_tokens, credits, models, partner_api, random};
+use crate::{
+    admin, assets, checkout, completion, cors, count_tokens, credits, models, partner_api, random,
+};
 
 /// The gateway's own name of a request, as the history shows it.
 pub const OWN_REQUEST_ID: HeaderName = HeaderName::from_static("x-opencredits-request-id");
@@ -38,6 +40,10 @@ enum Endpoint {
     Health,
     Ready,
     Index,
+    Asset,
+    Checkout,
+    Webhook,
+    Mailbox,
     Admin,
     Metrics,
 }
@@ -56,6 +62,10 @@ const PUBLIC: &[(&str, &str, Endpoint)] = &[
     ("/partner/v1/", "GET", Endpoint::Partner),
     ("/healthz", "GET", Endpoint::Health),
     ("/readyz", "GET", Endpoint::Ready),
+    ("/assets/", "GET", Endpoint::Asset),
+    ("/checkout/", "GET, POST", Endpoint::Checkout),
+    ("/stripe/webhook", "POST", Endpoint::Webhook),
+    ("/dev/mailbox", "GET", Endpoint::Mailbox),
     ("/", "GET", Endpoint::Index),
 ];
 
@@ -215,6 +225,10 @@ async fn answer<B: Buf>(
         | Endpoint::Health
         | Endpoint::Ready
         | Endpoint::Index
+        | Endpoint::Asset
+        | Endpoint::Checkout
+        | Endpoint::Webhook
+        | Endpoint::Mailbox
         | Endpoint::Admin
         | Endpoint::Metrics => None,
     };
@@ -251,7 +265,11 @@ async fn answer<B: Buf>(
             Ok(Response::new(Bytes::from_static(b"ready\n")))
         }
         (Endpoint::Ready, _) => Err(ApiError::overloaded(1)),
-        (Endpoint::Index, _) => Ok(assets::index()),
+        (Endpoint::Index, _) => Ok(assets::page(assets::INDEX)),
+        (Endpoint::Asset, _) => assets::file(request),
+        (Endpoint::Checkout, _) => checkout::handle(gateway, request).await,
+        (Endpoint::Webhook, _) => checkout::webhook(gateway, request).await,
+        (Endpoint::Mailbox, _) => checkout::mailbox(gateway, request),
         (
             Endpoint::Completion(_) | Endpoint::CountTokens | Endpoint::Balance | Endpoint::History,
             None,
@@ -270,7 +288,8 @@ const fn label(endpoint: Endpoint) -> Route {
         Endpoint::Balance | Endpoint::History | Endpoint::Pricing => Route::Credits,
         Endpoint::Partner => Route::Partner,
         Endpoint::Admin | Endpoint::Metrics => Route::Admin,
-        Endpoint::Health | Endpoint::Ready | Endpoint::Index => Route::Other,
+        Endpoint::Asset | Endpoint::Checkout | Endpoint::Webhook => Route::Checkout,
+        Endpoint::Health | Endpoint::Ready | Endpoint::Index | Endpoint::Mailbox => Route::Other,
     }
 }
 

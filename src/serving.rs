@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::checkout::{self, CheckoutSetupError, Desk};
 use crate::config::{Config, StoreConfig};
 use crate::gateway::Gateway;
 use crate::prices::{self, PricesError};
@@ -43,6 +44,9 @@ pub enum ServeError {
     /// The providers' client cannot be made.
     #[error("the providers' client: {0}")]
     Upstream(#[from] UpstreamSetupError),
+    /// The checkout cannot be set up.
+    #[error("the checkout: {0}")]
+    Checkout(#[from] CheckoutSetupError),
     /// The metrics cannot be recorded.
     #[error("metrics: {0}")]
     Metrics(#[from] telemetry::RecorderError),
@@ -70,7 +74,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`].
-    pub async fn bind(config: Config) -> Result<Self, ServeError> {
+    pub async fn bind(mut config: Config) -> Result<Self, ServeError> {
         let StoreConfig::Sqlite(path) = &config.store else { return Err(ServeError::NoScylla) };
         let book = prices::read(config.prices.as_deref())?;
         let public = listen(config.listen).await;
@@ -79,6 +83,12 @@ impl Server {
         let holder = format!("listening on {}", address.unwrap_or(config.listen));
         let store = Arc::new(SqliteStore::open(path, &holder)?);
         let public = public?;
+        // Browsers are sent back to the port that the system chose.
+        if let (Some(address), Some(0)) = (address, config.public_url.authority().port_u16())
+            && let Ok(url) = format!("http://{address}").parse()
+        {
+            config.public_url = url;
+        }
         let shared = config.admin_listen == config.listen;
         let admin = if shared { None } else { Some(listen(config.admin_listen).await?) };
         telemetry::start_metrics()?;
@@ -90,7 +100,8 @@ impl Server {
         };
         let system = System::start(store, settings).await?;
         let upstream = Upstream::new(&config.providers)?;
-        let gateway = Arc::new(Gateway::new(config, system, upstream, book));
+        let desk = Desk::new(&config)?;
+        let gateway = Arc::new(Gateway::new(config, system, upstream, desk, book));
         Ok(Self { gateway, public, admin })
     }
 
@@ -131,6 +142,7 @@ impl Server {
         let chores = [
             tokio::spawn(running::look_after(Arc::clone(&gateway))),
             tokio::spawn(forget(Arc::clone(&gateway))),
+            tokio::spawn(checkout::look_after(Arc::clone(&gateway))),
             tokio::spawn(prices::follow(Arc::clone(&gateway))),
             tokio::spawn(upkeep()),
         ];

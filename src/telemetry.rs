@@ -112,13 +112,15 @@ pub enum Route {
     Partner,
     /// `/admin/v1/…` and `/metrics`.
     Admin,
-    /// The widget, the checkout, health, and paths that do not exist.
+    /// The widget, the checkout and Stripe's webhook.
+    Checkout,
+    /// Health, and paths that do not exist.
     Other,
 }
 
 impl Route {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ChatCompletions,
         Self::Messages,
         Self::CountTokens,
@@ -127,6 +129,7 @@ impl Route {
         Self::Credits,
         Self::Partner,
         Self::Admin,
+        Self::Checkout,
         Self::Other,
     ];
 
@@ -142,6 +145,7 @@ impl Route {
             Self::Credits => "credits",
             Self::Partner => "partner",
             Self::Admin => "admin",
+            Self::Checkout => "checkout",
             Self::Other => "other",
         }
     }

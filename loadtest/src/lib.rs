@@ -1,9 +1,14 @@
 //! Simulated providers and the demo of OpenCredits: what the tests, the demo and load runs share.
 
+#![recursion_limit = "256"]
+
 pub mod client;
 pub mod demo;
 pub mod gateway;
+mod serve;
+pub mod shop;
 pub mod simulators;
+pub mod stripe;
 
 use std::io;
 

@@ -52,7 +52,7 @@ impl Fixture {
         };
         let system = System::start(Arc::clone(&store) as _, times).await.unwrap();
         let book = PriceBook::built_in().unwrap();
-        Self { gateway: Arc::new(Gateway::new(config, system, upstream, book)), store }
+        Self { gateway: Arc::new(Gateway::new(config, system, upstream, None, book)), store }
     }
 
     pub(crate) fn request(method: &str, target: &str, body: &str) -> Incoming {

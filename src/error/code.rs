@@ -19,6 +19,18 @@ pub enum ErrorCode {
     OriginNotAllowed,
     /// 404: there is no such model.
     ModelNotFound,
+    /// 404: no partner has the publishable key.
+    InvalidPublishableKey,
+    /// 400: not the login code that was sent.
+    WrongCode,
+    /// 400: the login code is too old or was tried too often.
+    CodeExpired,
+    /// 502: the login code could not be sent.
+    MailFailed,
+    /// 502: Stripe does not take the order now.
+    PaymentUnavailable,
+    /// 503: this gateway sells nothing.
+    CheckoutOff,
     /// 404: there is nothing at this path.
     NotFound,
     /// 405: the path knows other methods only.
@@ -44,18 +56,24 @@ impl ErrorCode {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::InvalidRequest | Self::WrongCode | Self::CodeExpired => StatusCode::BAD_REQUEST,
             Self::MissingApiKey | Self::InvalidUserKey => StatusCode::UNAUTHORIZED,
             Self::InsufficientCredits => StatusCode::PAYMENT_REQUIRED,
             Self::ModelNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
-            Self::ModelNotFound | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::ModelNotFound | Self::NotFound | Self::InvalidPublishableKey => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::UpstreamError => StatusCode::BAD_GATEWAY,
-            Self::Overloaded | Self::SettlementUnfinished => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamError | Self::MailFailed | Self::PaymentUnavailable => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::Overloaded | Self::SettlementUnfinished | Self::CheckoutOff => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -70,6 +88,12 @@ impl ErrorCode {
             Self::ModelNotAllowed => "model_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::ModelNotFound => "model_not_found",
+            Self::InvalidPublishableKey => "invalid_publishable_key",
+            Self::WrongCode => "wrong_code",
+            Self::CodeExpired => "code_expired",
+            Self::MailFailed => "mail_failed",
+            Self::PaymentUnavailable => "payment_unavailable",
+            Self::CheckoutOff => "checkout_off",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",
@@ -92,6 +116,10 @@ impl ErrorCode {
             | Self::OriginNotAllowed
             | Self::ModelNotFound
             | Self::NotFound
+            | Self::InvalidPublishableKey
+            | Self::WrongCode
+            | Self::CodeExpired
+            | Self::CheckoutOff
             | Self::Conflict
             | Self::SettlementUnfinished => true,
             Self::MethodNotAllowed
@@ -99,6 +127,8 @@ impl ErrorCode {
             | Self::RateLimited
             | Self::Internal
             | Self::UpstreamError
+            | Self::MailFailed
+            | Self::PaymentUnavailable
             | Self::Overloaded => false,
         }
     }

@@ -10,6 +10,7 @@
 
 mod admin;
 mod bad_input;
+mod checkout;
 mod claude_code;
 mod crash;
 mod durability;

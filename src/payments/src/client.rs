@@ -116,7 +116,7 @@ fn creation(wanted: &NewSession) -> CreateCheckoutSession {
     // A session's metadata does not go over to its payment, and refunds tell only the payment.
     let payment = CreateCheckoutSessionPaymentIntentData {
         metadata: Some(metadata.clone()),
-        receipt_email: Some(wanted.email.clone()),
+        receipt_email: wanted.email.clone(),
         ..CreateCheckoutSessionPaymentIntentData::new()
     };
     // Else a buyer pays in another currency, and the amounts cannot be compared.
@@ -127,9 +127,12 @@ fn creation(wanted: &NewSession) -> CreateCheckoutSession {
         .client_reference_id(wanted.order.clone())
         .metadata(metadata)
         .payment_intent_data(payment)
-        .customer_email(wanted.email.clone())
         .adaptive_pricing(pricing)
         .expires_at(wanted.expires_at);
+    let request = match &wanted.email {
+        Some(email) => request.customer_email(email.clone()),
+        None => request,
+    };
     match &wanted.page {
         Page::Embedded => request
             .ui_mode(CheckoutSessionUiMode::EmbeddedPage)

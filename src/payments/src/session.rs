@@ -27,8 +27,8 @@ pub struct NewSession {
     pub cents: u32,
     /// What the buyer reads beside the amount.
     pub product: String,
-    /// Where the receipt goes.
-    pub email: String,
+    /// Where the receipt goes, if that is known.
+    pub email: Option<String>,
     /// Where the buyer pays.
     pub page: Page,
     /// Unix seconds; Stripe takes 30 minutes to a day from now.

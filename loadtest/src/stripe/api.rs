@@ -1,0 +1,130 @@
+//! The API below `/v1/`: forms in, objects or Stripe's errors out.
+
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::params::Bad;
+use super::state::{Kept, PayError, State};
+use super::{Seen, Shared, form};
+
+/// Requests that are remembered.
+const SEEN_MAX: usize = 10_000;
+
+/// An answer of the API.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+    pub(super) replayed: bool,
+}
+
+/// One call.
+pub(super) fn call(
+    shared: &Shared,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Answer {
+    let key = text(headers, "idempotency-key").map(str::to_owned);
+    let seen = Seen {
+        route: format!("{method} {path}"),
+        idempotency_key: key.clone(),
+        body: String::from_utf8_lossy(body).into_owned(),
+    };
+    let fingerprint = format!("{}?{}", seen.route, seen.body);
+    if !authorized(headers) {
+        let bad = Bad::new(401, "Invalid API Key provided");
+        return refusal(&bad);
+    }
+    shared.change(|state| {
+        if state.seen.len() < SEEN_MAX {
+            state.seen.push(seen);
+        }
+        if let Some(kept) = key.as_ref().and_then(|key| state.kept.get(key)) {
+            return replay(kept, &fingerprint);
+        }
+        if let Some(status) = state.failure() {
+            return refusal(&Bad::new(status, "The simulator was told to fail"));
+        }
+        let done = answer(state, method, path, &form::parse(body));
+        let (status, body) = match done {
+            Ok(body) => (200, body),
+            // What is refused by its form is not kept under its key.
+            Err(bad) => return refusal(&bad),
+        };
+        if let Some(key) = key {
+            state.kept.insert(key, Kept { fingerprint, status, body: body.clone() });
+        }
+        Answer { status: StatusCode::OK, body, replayed: false }
+    })
+}
+
+fn replay(kept: &Kept, fingerprint: &str) -> Answer {
+    if kept.fingerprint != fingerprint {
+        let message = "Keys for idempotent requests can only be used with the same parameters \
+                       they were first used with.";
+        let bad = Bad { kind: "idempotency_error", ..Bad::new(400, message) };
+        return refusal(&bad);
+    }
+    let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);
+    Answer { status, body: kept.body.clone(), replayed: true }
+}
+
+fn answer(
+    state: &mut State,
+    method: &Method,
+    path: &str,
+    params: &Map<String, Value>,
+) -> Result<Value, Bad> {
+    let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
+    let found = |state: &State, kind: &str, id: &str| {
+        state.find(kind, id).cloned().ok_or_else(|| Bad::missing(id))
+    };
+    match (method, parts.as_slice()) {
+        (&Method::POST, ["checkout", "sessions"]) => state.create(params),
+        (&Method::GET, ["checkout", "sessions", id]) => found(state, "sessions", id),
+        (&Method::POST, ["checkout", "sessions", id, "expire"]) => {
+            state.expire(id).map_err(|error| refused(&error))
+        }
+        (&Method::POST, ["refunds"]) => {
+            let payment = form::text(params, "payment_intent").unwrap_or_default();
+            let cents = form::text(params, "amount").and_then(|text| text.parse().ok());
+            state.refund(payment, cents).map_err(|error| refused(&error))
+        }
+        (&Method::GET, [kind @ ("payment_intents" | "charges" | "disputes" | "refunds"), id]) => {
+            found(state, kind, id)
+        }
+        (&Method::GET, ["events", id]) => found(state, "events", id),
+        (&Method::GET, ["events"]) => {
+            let newest: Vec<Value> = state.events.iter().rev().take(100).cloned().collect();
+            Ok(json!({"object": "list", "data": newest, "has_more": false, "url": "/v1/events"}))
+        }
+        _ => Err(Bad::new(404, "Unrecognized request URL")),
+    }
+}
+
+fn refused(error: &PayError) -> Bad {
+    match error {
+        PayError::Missing(id) => Bad::missing(id),
+        PayError::NotOpen(_) | PayError::Declined(..) => Bad::new(400, &error.to_string()),
+    }
+}
+
+fn refusal(bad: &Bad) -> Answer {
+    let status = StatusCode::from_u16(bad.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let body = json!({"error": {"type": bad.kind, "code": bad.code, "message": bad.message,
+        "param": bad.param}});
+    Answer { status, body, replayed: false }
+}
+
+/// Any test key, as Stripe's clients send it.
+fn authorized(headers: &HeaderMap) -> bool {
+    let value = text(headers, "authorization").unwrap_or_default();
+    let bearer = value.strip_prefix("Bearer ");
+    bearer.is_some_and(|key| key.starts_with("sk_test_") || key.starts_with("rk_test_"))
+        || value.starts_with("Basic ")
+}
+
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,148 @@
+//! A device that is logged in: what it sees of the account, consent, logout.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use opencredits_schema::{Credits, DocumentKind, Head, Key};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{bad_field, documents};
+use crate::answer::json;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::request::Incoming;
+
+/// What the checkout shows of an account.
+#[derive(Serialize)]
+pub(super) struct Account {
+    balance: Box<RawValue>,
+    email: Option<String>,
+    consent: ConsentState,
+}
+
+#[derive(Serialize)]
+struct ConsentState {
+    /// The account has credits that this partner's keys do not spend, and nobody was asked yet.
+    needed: bool,
+    /// Those credits.
+    elsewhere: Box<RawValue>,
+}
+
+/// What a user lets a partner's keys spend beyond what was bought there.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Consent {
+    /// In microcredits, as all credits in documents.
+    pub(crate) extra: Credits,
+}
+
+/// The account of a key, as its partner's checkout shows it.
+pub(super) async fn account(gateway: &Gateway, key: &Key) -> Result<Account, ApiError> {
+    let store = gateway.system.store();
+    let head = store.load(key.account).await?.map(|loaded| loaded.head);
+    let head = head.unwrap_or_else(|| Head::new(key.account));
+    let consent = consent_of(gateway, key).await?;
+    let extra = consent.map_or(Credits::ZERO, |consent| consent.extra);
+    let here = head.bought_at(key.partner).plus(extra).minus(head.spent_by_partner(key.partner));
+    let elsewhere = head.balance.minus(here.max(Credits::ZERO)).max(Credits::ZERO);
+    let email = store.email_of(key.account).await?;
+    Ok(Account {
+        balance: head.balance.to_json(),
+        email: email.as_deref().map(masked),
+        consent: ConsentState {
+            needed: consent.is_none() && elsewhere.is_positive(),
+            elsewhere: elsewhere.to_json(),
+        },
+    })
+}
+
+/// `GET /checkout/me`.
+///
+/// # Errors
+/// 401.
+pub(super) async fn me(gateway: &Gateway, request: &Incoming) -> Result<Response<Bytes>, ApiError> {
+    let caller = caller(gateway, request).await?;
+    json(StatusCode::OK, &account(gateway, &caller.key).await?)
+}
+
+/// `POST /checkout/consent`: what this partner's keys may spend beyond what is bought there.
+///
+/// # Errors
+/// 400 for a bad limit; 401.
+pub(super) async fn consent(
+    gateway: &Gateway,
+    request: &Incoming,
+) -> Result<Response<Bytes>, ApiError> {
+    let caller = caller(gateway, request).await?;
+    let fields: Fields = request.json()?;
+    let dollars = Credits::parse(fields.limit.trim()).ok().filter(|limit| *limit >= Credits::ZERO);
+    let credits = dollars.and_then(|dollars| dollars.micro().checked_mul(100));
+    let extra = credits.map(Credits::from_micro).filter(|credits| *credits <= Credits::MAX);
+    let extra = extra.ok_or_else(|| bad_field("limit", "is no amount in dollars"))?;
+    let (id, key) = (consent_id(&caller.key), &caller.key);
+    loop {
+        let found = documents::read::<Consent>(gateway, DocumentKind::Consent, &id).await?;
+        let version = found.map_or(0, |found| found.version);
+        let kind = DocumentKind::Consent;
+        if documents::write(gateway, kind, &id, version, None, &Consent { extra }).await? {
+            break;
+        }
+    }
+    // Requests that start from now on go by it.
+    for other in gateway.system.store().keys_of(key.account).await? {
+        gateway.forget_key(&other.hash);
+    }
+    json(StatusCode::OK, &serde_json::Map::new())
+}
+
+/// `POST /checkout/logout`: revokes the device's key, durably before the answer.
+///
+/// # Errors
+/// 401 for a key that is not good any more.
+pub(super) async fn logout(
+    gateway: &Gateway,
+    request: &Incoming,
+) -> Result<Response<Bytes>, ApiError> {
+    let caller = caller(gateway, request).await?;
+    gateway.system.store().revoke_key(caller.key.id, gateway.system.now()).await?;
+    gateway.forget_key(&caller.key.hash);
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+/// The device's key, within its rate limit.
+pub(super) async fn caller(gateway: &Gateway, request: &Incoming) -> Result<Arc<Caller>, ApiError> {
+    let caller = gateway.caller(&request.headers, request.peer).await?;
+    let partner = gateway.system.partner(caller.key.partner).await?;
+    let partner = partner.ok_or_else(ApiError::invalid_user_key)?;
+    gateway.admit(&caller, &partner)?;
+    Ok(caller)
+}
+
+/// What the user of a key consented to at its partner; `None` if nobody asked.
+pub(crate) async fn consent_of(
+    gateway: &Gateway,
+    key: &Key,
+) -> Result<Option<Consent>, opencredits_actors::StoreError> {
+    let found = documents::read(gateway, DocumentKind::Consent, &consent_id(key)).await?;
+    Ok(found.map(|found| found.value))
+}
+
+fn consent_id(key: &Key) -> String {
+    format!("{}:{}", key.account, key.partner)
+}
+
+/// An address as somebody else may see it: `a•••@example.com`.
+fn masked(email: &str) -> String {
+    let (name, host) = email.rsplit_once('@').unwrap_or((email, ""));
+    let first: String = name.chars().take(1).collect();
+    format!("{first}•••@{host}")
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    limit: String,
+}

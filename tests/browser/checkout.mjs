@@ -1,0 +1,534 @@
+// The checkout in a real browser: prints `ok <story>` for each, exits 1 if one failed.
+// Environment: BASE (the gateway), SHOP (the pretend partner's page), STRICT_SHOP (a partner's that lists
+// other origins), SIM (the simulated Stripe), SHOTS (a folder for screenshots), ONLY (stories, by commas).
+
+import assert from "node:assert/strict";
+import { AsyncLocalStorage } from "node:async_hooks";
+import { mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+
+import { chromium } from "playwright-core";
+
+const { BASE, SHOP, STRICT_SHOP, SIM, SHOTS } = process.env;
+const GOOD = "4242424242424242";
+const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const ARGS = [
+  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+];
+
+await mkdir(SHOTS, { recursive: true });
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGS });
+let users = 0;
+/** The contexts that a story opened. */
+const opened = new AsyncLocalStorage();
+
+/** A page of the shop, with what the widget told it and what broke on it. */
+async function visit({ query = "", shop = SHOP, context: options = {}, before } = {}) {
+  const context = await browser.newContext({ locale: "en-US", ...options });
+  opened.getStore().push(context);
+  context.setDefaultTimeout(15_000);
+  const page = await context.newPage();
+  const broken = [];
+  page.on("pageerror", (error) => broken.push(String(error)));
+  page.on("console", (line) => {
+    if (line.type() === "error" && !/status of (4|5)\d\d/.test(line.text())) broken.push(line.text());
+  });
+  if (before) await before(context, page);
+  await page.goto(shop + query);
+  const email = `user${(users += 1)}@example.com`;
+  return { context, page, broken, email, frame: page.frameLocator("opencredits-checkout iframe") };
+}
+
+const told = ({ page }) =>
+  page.locator("#told li").evaluateAll((lines) => lines.map((line) => line.textContent));
+const names = async (visitor) => (await told(visitor)).map((line) => line.split(" ")[0]);
+const count = async (visitor, name) => (await names(visitor)).filter((one) => one === name).length;
+const until = (visitor, name) =>
+  visitor.page.locator("#told li", { hasText: new RegExp(`^${name} `) }).first().waitFor();
+const on = ({ frame }, id) => frame.getByTestId(id);
+const press = (visitor, id) => on(visitor, id).click();
+const screen = (visitor, name) => on(visitor, `screen-${name}`).waitFor();
+
+async function code(email) {
+  const answer = await fetch(`${BASE}/dev/mailbox?email=${email}`);
+  return (await answer.json()).messages[0].subject.split(" ")[0];
+}
+
+async function logIn(visitor) {
+  await on(visitor, "email").fill(visitor.email);
+  await press(visitor, "continue");
+  await on(visitor, "code").fill(await (await screen(visitor, "code"), code(visitor.email)));
+  await press(visitor, "continue");
+}
+
+async function open(visitor, amount = "amount-25") {
+  await visitor.page.click("#buy");
+  await on(visitor, amount).check();
+  await press(visitor, "continue");
+}
+
+/** The card form of the simulated Stripe, in its frame or on its page. */
+async function card(at, number) {
+  await at.getByTestId("card-number").fill(number);
+  await at.getByTestId("card-expiry").fill("12/40");
+  await at.getByTestId("card-cvc").fill("123");
+  await at.getByTestId("card-pay").click();
+}
+
+const stripe = (visitor) => visitor.frame.frameLocator("#payment iframe");
+const control = (what, fields) =>
+  fetch(`${SIM}/_sim/${what}`, { method: "POST", body: JSON.stringify(fields) });
+
+async function sessionOf(visitor) {
+  const line = (await told(visitor)).findLast((one) => one.startsWith("onCheckoutOpened"));
+  return JSON.parse(line.slice(line.indexOf("{"))).session_id;
+}
+
+/** Takes a picture and asks axe about the frame. */
+async function look(visitor, name) {
+  const frame = visitor.page.frames().find((one) => one.url().includes("/checkout/frame"));
+  await frame.evaluate(AXE);
+  const { violations } = await frame.evaluate(() => window.axe.run(document, { iframes: false }));
+  const what = violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" ")}`);
+  await visitor.page.screenshot({ path: `${SHOTS}/${name}.png` });
+  assert.deepEqual(what, [], `axe at ${name}`);
+}
+
+async function buy(visitor) {
+  await open(visitor);
+  await logIn(visitor);
+  await card(stripe(visitor), GOOD);
+  await screen(visitor, "success");
+}
+
+const STORIES = {
+  async embedded() {
+    const visitor = await visit();
+    await visitor.page.click("#buy");
+    await screen(visitor, "amount");
+    await look(visitor, "amount");
+    await on(visitor, "amount-25").check();
+    await visitor.frame.getByText(/About .* requests with/).waitFor();
+    await press(visitor, "continue");
+    await screen(visitor, "email");
+    await look(visitor, "email");
+    await logIn(visitor);
+    await stripe(visitor).getByTestId("card-number").waitFor();
+    await look(visitor, "paying");
+    await card(stripe(visitor), GOOD);
+    await screen(visitor, "success");
+    await visitor.frame.getByText("2,500 credits added").waitFor();
+    await look(visitor, "success");
+    assert.deepEqual(await names(visitor), ["onLoginCompleted", "onCheckoutOpened", "onPurchaseCompleted"]);
+    await press(visitor, "done");
+    await until(visitor, "onComplete");
+    assert.equal(await visitor.page.locator("opencredits-checkout").count(), 0);
+    assert.equal(await visitor.page.evaluate(() => document.activeElement.id), "buy");
+    await visitor.page.getByText("2500 credits").waitFor();
+    await visitor.page.getByRole("button", { name: "Send" }).click();
+    await visitor.page.getByText("The quick brown fox").waitFor();
+    assert.match(await visitor.page.locator("#balance").textContent(), /credits/);
+    return visitor;
+  },
+
+  async new_tab() {
+    const visitor = await visit({ query: "?checkoutMode=new_tab" });
+    await open(visitor);
+    await logIn(visitor);
+    await screen(visitor, "pay");
+    await look(visitor, "pay");
+    const [tab] = await Promise.all([visitor.context.waitForEvent("page"), press(visitor, "pay")]);
+    await screen(visitor, "waiting");
+    await look(visitor, "waiting");
+    await card(tab, GOOD);
+    await tab.getByText("You can close this tab").waitFor();
+    await screen(visitor, "success");
+    assert.match((await told(visitor))[1], /checkout_url/);
+    return visitor;
+  },
+
+  async manual() {
+    const visitor = await visit({ query: "?checkoutMode=manual" });
+    await open(visitor);
+    await logIn(visitor);
+    await screen(visitor, "waiting");
+    const line = (await told(visitor)).find((one) => one.startsWith("onCheckoutOpened"));
+    const { checkout_url } = JSON.parse(line.slice(line.indexOf("{")));
+    const tab = await visitor.context.newPage();
+    await tab.goto(checkout_url);
+    await card(tab, GOOD);
+    await screen(visitor, "success");
+    await press(visitor, "done");
+    // With an amount and a key there is nothing to ask: no dialog at all.
+    await visitor.page.click("#buy10");
+    await visitor.page.locator("#told li", { hasText: "onCheckoutOpened" }).nth(1).waitFor();
+    assert.equal(await visitor.page.locator("opencredits-checkout").count(), 0);
+    await tab.goto(JSON.parse((await told(visitor)).at(-1).replace(/^\S+ /, "")).checkout_url);
+    await card(tab, GOOD);
+    await visitor.page.locator("#told li", { hasText: "onPurchaseCompleted" }).nth(1).waitFor();
+    assert.equal(await count(visitor, "onComplete"), 1);
+    return visitor;
+  },
+
+  async decline_then_success() {
+    const visitor = await visit();
+    await open(visitor);
+    await logIn(visitor);
+    await card(stripe(visitor), "4000000000000002");
+    await stripe(visitor).getByText("Your card was declined.").waitFor();
+    await until(visitor, "onPurchaseError");
+    await card(stripe(visitor), GOOD);
+    await screen(visitor, "success");
+    const rest = (await names(visitor)).slice(2);
+    assert.deepEqual(rest, ["onPurchaseError", "onError", "onPurchaseCompleted"]);
+    assert.match((await told(visitor))[2], /"code":"card_declined"/);
+    return visitor;
+  },
+
+  async three_d_secure() {
+    const visitor = await visit();
+    await open(visitor);
+    await logIn(visitor);
+    await card(stripe(visitor), "4000002500003155");
+    await stripe(visitor).getByTestId("threeds-fail").click();
+    await until(visitor, "onPurchaseError");
+    await card(stripe(visitor), "4000002500003155");
+    await stripe(visitor).getByTestId("threeds-complete").click();
+    await screen(visitor, "success");
+    return visitor;
+  },
+
+  async logged_in_and_out() {
+    const visitor = await visit();
+    await buy(visitor);
+    await press(visitor, "done");
+    await visitor.page.reload();
+    await visitor.page.click("#buy");
+    await visitor.frame.getByText("u•••@example.com").waitFor();
+    await look(visitor, "logged-in");
+    assert.deepEqual(await names(visitor), [], "nothing fires for a key that is kept");
+    await press(visitor, "logout");
+    await until(visitor, "onLoggedOut");
+    assert.equal(await visitor.page.evaluate(() => OpenCredits.getUserKey()), null);
+    await on(visitor, "amount-5").check();
+    await press(visitor, "continue");
+    await screen(visitor, "email");
+    return visitor;
+  },
+
+  async revoked_key() {
+    const visitor = await visit();
+    await visitor.page.evaluate(() => {
+      localStorage.setItem(`opencredits:${document.body.dataset.key}:user_key`, "oc_sk_garbage");
+    });
+    await visitor.page.click("#buy");
+    await until(visitor, "onLoggedOut");
+    await screen(visitor, "amount");
+    assert.equal(await visitor.page.evaluate(() => OpenCredits.getUserKey()), null);
+    return visitor;
+  },
+
+  async reload_during_payment() {
+    const visitor = await visit({ query: "?checkoutMode=new_tab" });
+    await open(visitor);
+    await logIn(visitor);
+    const [tab] = await Promise.all([visitor.context.waitForEvent("page"), press(visitor, "pay")]);
+    await screen(visitor, "waiting");
+    await visitor.page.reload();
+    await card(tab, GOOD);
+    await until(visitor, "onPurchaseCompleted");
+    await visitor.page.reload();
+    await visitor.page.waitForTimeout(2500);
+    assert.deepEqual(await names(visitor), [], "and never again");
+    return visitor;
+  },
+
+  async close_during_payment() {
+    const visitor = await visit();
+    await open(visitor);
+    await logIn(visitor);
+    await stripe(visitor).getByTestId("card-number").waitFor();
+    const session = await sessionOf(visitor);
+    await press(visitor, "close");
+    await visitor.page.locator("opencredits-checkout").waitFor({ state: "detached" });
+    const page = await visitor.context.newPage();
+    await page.waitForFunction(
+      async ([sim, id]) => (await (await fetch(`${sim}/c/pay/${id}`)).text()).includes('status="expired"'),
+      [SIM, session],
+    ).catch(() => {});
+    await page.goto(`${SIM}/c/pay/${session}`);
+    await page.getByText("This session is expired.").waitFor();
+    assert.deepEqual((await names(visitor)).slice(2), [], "silent");
+    return visitor;
+  },
+
+  async close_while_paying_elsewhere() {
+    const visitor = await visit({ query: "?checkoutMode=new_tab" });
+    await open(visitor);
+    await logIn(visitor);
+    const [tab] = await Promise.all([visitor.context.waitForEvent("page"), press(visitor, "pay")]);
+    await screen(visitor, "waiting");
+    await visitor.page.evaluate(() => OpenCredits.close());
+    await card(tab, GOOD);
+    await until(visitor, "onPurchaseCompleted");
+    assert.equal(await count(visitor, "onComplete"), 0);
+    return visitor;
+  },
+
+  async double_click() {
+    const visitor = await visit();
+    await open(visitor, "amount-10");
+    await on(visitor, "email").fill(visitor.email);
+    await on(visitor, "continue").dblclick();
+    await screen(visitor, "code");
+    await on(visitor, "code").fill(await code(visitor.email));
+    await on(visitor, "continue").dblclick();
+    await card(stripe(visitor), GOOD);
+    await screen(visitor, "success");
+    const once = ["onLoginCompleted", "onCheckoutOpened", "onPurchaseCompleted"];
+    assert.deepEqual(await names(visitor), once);
+    return visitor;
+  },
+
+  async two_tabs() {
+    const visitor = await visit({ query: "?checkoutMode=new_tab" });
+    await open(visitor);
+    await logIn(visitor);
+    const [tab] = await Promise.all([visitor.context.waitForEvent("page"), press(visitor, "pay")]);
+    const other = { ...visitor, page: await visitor.context.newPage() };
+    await other.page.goto(`${SHOP}?checkoutMode=new_tab`);
+    await visitor.page.evaluate(() => OpenCredits.close());
+    await card(tab, GOOD);
+    await until(visitor, "onPurchaseCompleted");
+    await other.page.waitForTimeout(2500);
+    assert.deepEqual(await names(other), [], "only the tab that opened it is told");
+    await other.page.reload();
+    await other.page.locator("#balance", { hasText: "2500" }).waitFor();
+    return visitor;
+  },
+
+  async keyboard_only() {
+    const visitor = await visit();
+    const { keyboard } = visitor.page;
+    await visitor.page.focus("#buy");
+    await keyboard.press("Enter");
+    await screen(visitor, "amount");
+    await keyboard.press("Tab");
+    await keyboard.press("Space");
+    await keyboard.press("ArrowDown");
+    assert.equal(await on(visitor, "amount-10").isChecked(), true);
+    await keyboard.press("Enter");
+    await screen(visitor, "email");
+    await keyboard.type(visitor.email);
+    await keyboard.press("Enter");
+    await screen(visitor, "code");
+    await keyboard.type(await code(visitor.email));
+    await keyboard.press("Enter");
+    await screen(visitor, "paying");
+    await stripe(visitor).getByTestId("card-number").focus();
+    await keyboard.type(GOOD);
+    await keyboard.press("Enter");
+    await screen(visitor, "success");
+    await keyboard.press("Escape");
+    await until(visitor, "onComplete");
+    assert.equal(await visitor.page.evaluate(() => document.activeElement.id), "buy");
+    return visitor;
+  },
+
+  async phone() {
+    const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+    const visitor = await visit({ query: "?locale=de", context: { ...phone, colorScheme: "dark" } });
+    await visitor.page.click("#buy");
+    await screen(visitor, "amount");
+    await look(visitor, "phone-amount");
+    const box = await visitor.page.locator("opencredits-checkout dialog").boundingBox();
+    assert.deepEqual([box.width, box.height], [390, 844]);
+    const small = await visitor.frame.locator("button, .amounts label, .field input").evaluateAll((all) =>
+      all.filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 44).length);
+    assert.equal(small, 0, "nothing is too small for a thumb");
+    await on(visitor, "amount-other").check();
+    await on(visitor, "amount-custom").fill("12,50");
+    await press(visitor, "continue");
+    await logIn(visitor);
+    await card(stripe(visitor), GOOD);
+    await screen(visitor, "success");
+    await look(visitor, "phone-success");
+    return visitor;
+  },
+
+  async dark_and_other_languages() {
+    for (const [locale, title] of [["fr", "Acheter des crédits IA"], ["es", "Comprar créditos de IA"]]) {
+      const visitor = await visit({ query: `?locale=${locale}`, context: { colorScheme: "dark", reducedMotion: "reduce" } });
+      await visitor.page.click("#buy");
+      await visitor.frame.getByRole("heading", { name: title }).waitFor();
+      await look(visitor, `dark-${locale}`);
+      await visitor.context.close();
+    }
+  },
+
+  async blocked_storage() {
+    const visitor = await visit({
+      before: (context) => context.addInitScript(() => {
+        for (const name of ["localStorage", "sessionStorage"]) {
+          Object.defineProperty(window, name, { get: () => { throw new DOMException("blocked", "SecurityError"); } });
+        }
+      }),
+    });
+    await buy(visitor);
+    await press(visitor, "done");
+    await until(visitor, "onComplete");
+    assert.match(await visitor.page.evaluate(() => OpenCredits.getUserKey()), /^oc_sk_/);
+    return visitor;
+  },
+
+  async blocked_popup() {
+    const visitor = await visit({
+      query: "?checkoutMode=new_tab",
+      before: (context) => context.addInitScript(() => { window.open = () => null; }),
+    });
+    await open(visitor);
+    await logIn(visitor);
+    await press(visitor, "pay");
+    await screen(visitor, "waiting");
+    await visitor.frame.getByText("blocked the new tab").waitFor();
+    const [tab] = await Promise.all([visitor.context.waitForEvent("page"), press(visitor, "open-again")]);
+    await card(tab, GOOD);
+    await screen(visitor, "success");
+    return visitor;
+  },
+
+  async hostile_messages() {
+    const visitor = await visit();
+    await visitor.page.click("#buy");
+    await screen(visitor, "amount");
+    await visitor.page.evaluate(() => {
+      const forged = [
+        { t: "purchased", order: "ord_1", user_key: "oc_sk_x", balance: 1, credits_added: 1 },
+        { t: "login", user_key: "oc_sk_evil", balance: 1 },
+        { t: "init", v: 1, nonce: "x", config: { pk: "x" } },
+      ];
+      const frame = document.querySelector("opencredits-checkout").shadowRoot.querySelector("iframe");
+      for (const message of forged) {
+        window.postMessage(message, "*");
+        frame.contentWindow.postMessage(message, "*", message.t === "init" ? [new MessageChannel().port2] : []);
+        frame.contentWindow.postMessage({ simulated_stripe: "complete" }, "*");
+      }
+    });
+    await visitor.page.waitForTimeout(500);
+    await screen(visitor, "amount");
+    assert.deepEqual(await names(visitor), []);
+    assert.equal(await visitor.page.evaluate(() => OpenCredits.getUserKey()), null);
+    return visitor;
+  },
+
+  async wrong_origin() {
+    const visitor = await visit({ shop: STRICT_SHOP });
+    await visitor.page.click("#buy");
+    await until(visitor, "onError");
+    assert.match((await told(visitor))[0], /"code":"origin_not_allowed"/);
+    assert.equal(await visitor.page.locator("opencredits-checkout").count(), 0);
+    return { ...visitor, broken: [] };
+  },
+
+  async bad_options() {
+    const visitor = await visit();
+    const said = await visitor.page.evaluate(() => {
+      const words = [];
+      for (const options of [undefined, {}, { publishableKey: "pk_x" }, { publishableKey: "oc_pk_x", currency: "gbp" },
+        { publishableKey: "oc_pk_x", checkoutMode: "popup" }, { publishableKey: "oc_pk_x", onError: 5 }]) {
+        try {
+          OpenCredits.init(options);
+          words.push("nothing");
+        } catch (error) {
+          words.push(error.message);
+        }
+      }
+      return words;
+    });
+    assert.equal(said.filter((one) => one.startsWith("OpenCredits.init(): ")).length, 6, said);
+    const before = await visitor.page.evaluate(async () => {
+      const again = document.createElement("script");
+      again.src = document.querySelector("script[src*=sdk]").src;
+      await new Promise((done) => { again.onload = done; document.head.append(again); });
+      try {
+        OpenCredits.open();
+      } catch (error) {
+        return error.message;
+      }
+    });
+    assert.equal(before, "OpenCredits.init() must be called first");
+    assert.equal(await visitor.page.locator("opencredits-checkout").count(), 0);
+    return visitor;
+  },
+
+  async unknown_key() {
+    const visitor = await visit({ query: `?publishableKey=oc_pk_${"0".repeat(72)}` });
+    await visitor.page.click("#buy");
+    await until(visitor, "onError");
+    assert.match((await told(visitor))[0], /"code":"invalid_publishable_key"/);
+    return { ...visitor, broken: [] };
+  },
+
+  async opened_and_closed_at_once() {
+    const visitor = await visit();
+    await visitor.page.evaluate(() => {
+      OpenCredits.open();
+      OpenCredits.close();
+    });
+    await visitor.page.waitForTimeout(200);
+    assert.equal(await visitor.page.locator("opencredits-checkout").count(), 0);
+    await visitor.page.evaluate(() => {
+      OpenCredits.open({ amount: 10 });
+      OpenCredits.open({ amount: 10 });
+    });
+    await screen(visitor, "confirm");
+    await look(visitor, "confirm");
+    assert.equal(await visitor.page.locator("opencredits-checkout").count(), 1);
+    return visitor;
+  },
+
+  async bank_debit() {
+    const visitor = await visit();
+    await open(visitor);
+    await logIn(visitor);
+    const session = await (await stripe(visitor).getByTestId("bank-pay").waitFor(), sessionOf(visitor));
+    await stripe(visitor).getByTestId("bank-pay").click();
+    await screen(visitor, "delayed");
+    await look(visitor, "delayed");
+    assert.equal(await count(visitor, "onPurchaseCompleted"), 0);
+    await control("bank", { session, succeeded: true });
+    await screen(visitor, "success");
+    return visitor;
+  },
+};
+
+const only = process.env.ONLY?.split(",");
+const stories = Object.entries(STORIES).filter(([name]) => !only || only.includes(name));
+let failed = 0;
+
+async function tell(name, story) {
+  const started = Date.now();
+  const contexts = [];
+  try {
+    const visitor = await opened.run(contexts, story);
+    assert.deepEqual(visitor?.broken ?? [], [], "nothing breaks on the page");
+    console.log(`ok ${name} ${Date.now() - started} ms`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED ${name}: ${error.stack}`);
+    const pages = contexts.flatMap((context) => context.pages());
+    for (const [at, page] of pages.entries()) {
+      await page.screenshot({ path: `${SHOTS}/failed-${name}-${at}.png` }).catch(() => {});
+    }
+  }
+  await Promise.all(contexts.map((context) => context.close()));
+}
+
+// A few at a time: they share two cores with all other tests.
+const queue = [...stories];
+await Promise.all([1, 2, 3].map(async () => {
+  for (let next = queue.shift(); next; next = queue.shift()) await tell(...next);
+}));
+await browser.close();
+process.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,53 @@
+//! The checkout in a real browser: Debian's chromium, driven through playwright-core.
+
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use opencredits_loadtest::shop::Shop as Page;
+use serde_json::json;
+
+use super::Shop;
+use crate::sdk;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_widget_works_in_a_real_browser() {
+    let shop = Shop::open().await;
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    let base = shop.world.base.clone();
+    let page = Page::start(local, &base, &shop.publishable_key).await.unwrap();
+    let strict = json!({"name": "strict", "referral_rate": "0.10",
+        "allowed_origins": ["https://app.example"]});
+    let strict = shop.world.operate("POST", "/admin/v1/partners", &strict).await;
+    let strict = strict["publishable_key"].as_str().unwrap();
+    let strict = Page::start(local, &base, strict).await.unwrap();
+    let mut command = Command::new("/usr/bin/timeout");
+    command
+        .arg("300")
+        .arg(sdk::node())
+        .arg(sdk::root().join("tests/browser/checkout.mjs"))
+        .env("BASE", &base)
+        .env("SHOP", page.url())
+        .env("STRICT_SHOP", strict.url())
+        .env("SIM", shop.stripe.origin())
+        .env("SHOTS", sdk::root().join("target/screenshots"))
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failures: Vec<_> = said.lines().filter(|line| !line.starts_with("ok ")).collect();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{errors}", failures.join("\n"));
+    assert!(said.lines().count() > 20, "{said}");
+    shop.close().await;
+}
+
+#[test]
+fn the_scripts_types_agree() {
+    let folder = sdk::root().join("tests/browser");
+    let checked = Command::new(sdk::node())
+        .arg(folder.join("node_modules/typescript/bin/tsc"))
+        .args(["--project", "."])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
