@@ -1,4 +1,5 @@
-//! The demo: gateway, SQLite and simulated providers in one process, with a funded account.
+//! The demo: gateway, SQLite, simulated providers, a simulated Stripe and a shop that sells credits, in
+//! one process.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,7 +14,9 @@ use tokio::task::JoinHandle;
 
 use crate::client::{Client, ClientError};
 use crate::gateway::{self, GatewayError};
+use crate::shop::Shop;
 use crate::simulators::Providers;
+use crate::stripe::Stripe;
 
 /// The longest wait for the gateway to be ready.
 const READY_WAIT: Duration = Duration::from_secs(30);
@@ -27,6 +30,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Address of the admin API.
     pub admin_listen: SocketAddr,
+    /// Address of the shop.
+    pub shop_listen: SocketAddr,
     /// Folder of the database; none = a temporary one that goes with the demo.
     pub data: Option<PathBuf>,
 }
@@ -75,6 +80,7 @@ struct Access {
     admin_token: String,
     publishable_key: String,
     user_key: String,
+    shop: String,
 }
 
 /// Starts everything, prints how to use it, and runs until Ctrl-C or SIGTERM.
@@ -83,6 +89,8 @@ struct Access {
 /// When something does not start, or the gateway ends by itself.
 pub async fn run(options: Options) -> Result<(), DemoError> {
     let providers = Providers::start((Ipv4Addr::LOCALHOST, 0).into()).await?;
+    let webhook_secret = random_token()?;
+    let stripe = Stripe::start((Ipv4Addr::LOCALHOST, 0).into(), &webhook_secret).await?;
     let temporary = tempfile::tempdir()?;
     let data = options.data.clone().unwrap_or_else(|| temporary.path().to_owned());
     tokio::fs::create_dir_all(&data).await?;
@@ -91,7 +99,8 @@ pub async fn run(options: Options) -> Result<(), DemoError> {
     let admin_token = random_token()?;
 
     let store = format!("sqlite:{}", data.join("opencredits.db").display());
-    let settings = settings(&providers.origin(), listen, admin_listen, &store, &admin_token);
+    let mut settings = settings(&providers.origin(), listen, admin_listen, &store, &admin_token);
+    settings.extend(selling(&stripe, webhook_secret));
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
     let mut gateway = tokio::spawn(gateway::serve(settings, shutdown));
@@ -100,7 +109,10 @@ pub async fn run(options: Options) -> Result<(), DemoError> {
     let base = format!("http://{listen}");
     ready(&client, &base, &mut gateway).await?;
     let admin = format!("http://{admin_listen}");
-    let access = fund(&client, base, admin, admin_token).await?;
+    stripe.send_webhooks_to(&format!("{base}/stripe/webhook"));
+    let mut access = fund(&client, base, admin, admin_token).await?;
+    let shop = Shop::start(options.shop_listen, &access.base, &access.publishable_key).await?;
+    access.shop = shop.url();
     print(&access, &providers.origin(), &data.display().to_string())?;
 
     tokio::select! {
@@ -138,6 +150,18 @@ fn settings(
         settings.insert(base, providers.to_owned());
     }
     settings.into_iter().map(|(name, value)| (format!("OPENCREDITS_{name}"), value)).collect()
+}
+
+/// What lets the gateway sell credits by the simulated Stripe.
+fn selling(stripe: &Stripe, webhook_secret: String) -> [(String, String); 5] {
+    [
+        ("SECRET_KEY", "sk_test_simulated".to_owned()),
+        ("PUBLISHABLE_KEY", "pk_test_simulated".to_owned()),
+        ("WEBHOOK_SECRET", webhook_secret),
+        ("API_BASE", stripe.origin()),
+        ("JS_URL", stripe.js_url()),
+    ]
+    .map(|(name, value)| (format!("OPENCREDITS_STRIPE_{name}"), value))
 }
 
 /// The address with a free port in place of 0, since the demo tells it before the gateway can.
@@ -204,21 +228,25 @@ async fn fund(
     };
     let publishable_key = text(&partner, "publishable_key");
     let user_key = text(&account, "user_key");
-    Ok(Access { base, admin, admin_token, publishable_key, user_key })
+    let shop = String::new();
+    Ok(Access { base, admin, admin_token, publishable_key, user_key, shop })
 }
 
 /// One line for programs, then some for people.
 fn print(access: &Access, providers: &str, data: &str) -> io::Result<()> {
-    let Access { base, admin, admin_token, publishable_key, user_key } = access;
+    let Access { base, admin, admin_token, publishable_key, user_key, shop } = access;
     let line = json!({"base": base, "admin": admin, "admin_token": admin_token,
-        "publishable_key": publishable_key, "user_key": user_key, "shop": format!("{base}/")});
+        "publishable_key": publishable_key, "user_key": user_key, "shop": shop});
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     writeln!(
         out,
         r#"
 OpenCredits runs at {base} (admin at {admin}, data in {data}).
-Providers are simulated at {providers}; no real key, no real money.
+Providers are simulated at {providers}, and so is Stripe; no real key, no real money.
+
+  A shop whose visitors buy credits   {shop}
+  (card 4242 4242 4242 4242; login codes: {base}/dev/mailbox?email=you@example.com)
 
   user key         {user_key}
   publishable key  {publishable_key}

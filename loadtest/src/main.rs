@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use opencredits_loadtest::demo::{self, DemoError, Options};
 use opencredits_loadtest::simulators::Providers;
 use opencredits_loadtest::stop_signal;
+use opencredits_loadtest::stripe::Stripe;
 
 /// Demo and simulated providers of OpenCredits.
 #[derive(Debug, Parser)]
@@ -20,7 +21,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Runs gateway, SQLite and simulated providers in one process, with a funded account.
+    /// Runs gateway, SQLite, simulated providers, a simulated Stripe and a shop in one process.
     Demo {
         /// Address of the public API (port 0: a free one).
         #[arg(long, default_value = "127.0.0.1:8080")]
@@ -28,6 +29,9 @@ enum Verb {
         /// Address of the admin API (port 0: a free one).
         #[arg(long, default_value = "127.0.0.1:8081")]
         admin_listen: SocketAddr,
+        /// Address of the shop (port 0: a free one).
+        #[arg(long, default_value = "127.0.0.1:8082")]
+        shop_listen: SocketAddr,
         /// Folder of the database [default: a temporary one].
         #[arg(long)]
         data: Option<PathBuf>,
@@ -38,15 +42,30 @@ enum Verb {
         #[arg(long, default_value = "127.0.0.1:9090")]
         listen: SocketAddr,
     },
+    /// Serves a simulated Stripe: its API, its page, its script, and signed webhooks.
+    SimulateStripe {
+        /// Address to listen on (port 0: a free one).
+        #[arg(long, default_value = "127.0.0.1:9091")]
+        listen: SocketAddr,
+        /// Where webhooks go, such as http://127.0.0.1:8080/stripe/webhook.
+        #[arg(long)]
+        webhook_url: String,
+        /// What they are signed with: the gateway's OPENCREDITS_STRIPE_WEBHOOK_SECRET.
+        #[arg(long)]
+        webhook_secret: String,
+    },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Demo { listen, admin_listen, data } => {
-            demo::run(Options { listen, admin_listen, data }).await
+        Verb::Demo { listen, admin_listen, shop_listen, data } => {
+            demo::run(Options { listen, admin_listen, shop_listen, data }).await
         }
         Verb::SimulateProviders { listen } => simulate(listen).await,
+        Verb::SimulateStripe { listen, webhook_url, webhook_secret } => {
+            simulate_stripe(listen, &webhook_url, &webhook_secret).await
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,6 +75,18 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn simulate_stripe(
+    listen: SocketAddr,
+    webhook_url: &str,
+    webhook_secret: &str,
+) -> Result<(), DemoError> {
+    let stripe = Stripe::start(listen, webhook_secret).await?;
+    stripe.send_webhooks_to(webhook_url);
+    let line = serde_json::json!({"stripe": stripe.origin(), "js_url": stripe.js_url()});
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(stop_signal().await?)
 }
 
 async fn simulate(listen: SocketAddr) -> Result<(), DemoError> {
