@@ -56,6 +56,7 @@ pub fn row(of: &HistoryRow) -> Option<Row<'_>> {
         Event::Adjusted(settlement) => Some(usage_row(of, "adjustment", settlement)),
         Event::Received(money) => Some(money_row(of, received(money.kind))),
         Event::Refunded(_) => Some(money_row(of, "refund")),
+        Event::Disputed(_) => Some(money_row(of, "dispute")),
         Event::Placed(_) | Event::Renewed { .. } | Event::Released { .. } | Event::Repeated(_) => {
             None
         }

@@ -148,6 +148,7 @@ fn charged(row: &HistoryRow) -> Option<&Charged> {
         | Event::Released { .. }
         | Event::Received(_)
         | Event::Refunded(_)
+        | Event::Disputed(_)
         | Event::Repeated(_) => None,
     }
 }

@@ -218,7 +218,11 @@ impl AccountActor {
             }
             Event::Released { request, .. } => self.slot.end(*request),
             Event::Settled(settlement) => self.slot.end(settlement.charged.request),
-            Event::Adjusted(_) | Event::Received(_) | Event::Refunded(_) | Event::Repeated(_) => {}
+            Event::Adjusted(_)
+            | Event::Received(_)
+            | Event::Refunded(_)
+            | Event::Disputed(_)
+            | Event::Repeated(_) => {}
         }
         self.slot.note_holds(state.account.open_holds());
     }
@@ -282,7 +286,7 @@ impl Running {
                 by: *by,
                 released: true,
             }),
-            Event::Received(_) | Event::Refunded(_) => Done::Moved,
+            Event::Received(_) | Event::Refunded(_) | Event::Disputed(_) => Done::Moved,
         };
         let (balance, held) = (self.account.balance(), self.account.held());
         Answer { done, balance, held, seq: self.account.head().seq }
@@ -317,6 +321,7 @@ fn ended(event: &Event) -> Option<RequestId> {
         | Event::Released { .. }
         | Event::Received(_)
         | Event::Refunded(_)
+        | Event::Disputed(_)
         | Event::Repeated(_) => None,
     }
 }

@@ -5,6 +5,7 @@
 
 mod command;
 mod decide;
+mod dispute;
 mod head;
 mod refusal;
 
@@ -148,7 +149,9 @@ impl Account {
                 self.correct(settlement);
                 self.head.apply(event);
             }
-            Event::Received(_) | Event::Refunded(_) => self.head.apply(event),
+            Event::Received(_) | Event::Refunded(_) | Event::Disputed(_) => {
+                self.head.apply(event);
+            }
             Event::Repeated(_) => {}
         }
     }

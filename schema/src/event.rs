@@ -39,6 +39,8 @@ pub enum Event {
     Received(MoneyIn),
     /// A purchase was refunded, in part or whole.
     Refunded(Refund),
+    /// A purchase's payment is disputed, or such a dispute ended.
+    Disputed(Dispute),
     /// A command was repeated; nothing changes and the first answer is given again.
     Repeated(Outcome),
 }
@@ -190,6 +192,57 @@ pub struct Refund {
     pub at: Timestamp,
 }
 
+/// How far a dispute is; a later stage includes the earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeStage {
+    /// The money is withheld: its credits stand in the disputed account.
+    Opened,
+    /// The money came back: so do the credits.
+    Won,
+    /// The money is gone: so are the credits, and the shares that were earned from them.
+    Lost,
+}
+
+/// A step of a dispute about a purchase's payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// The order whose payment it is about.
+    pub source: String,
+    /// Its outside id.
+    pub dispute: String,
+    /// How far it is now.
+    pub stage: DisputeStage,
+    /// What is disputed.
+    pub credits: Credits,
+    /// Whether its opening was told before.
+    pub was_open: bool,
+    /// Of the credits: taken from the lot's unspent part, when they are taken.
+    pub from_unspent: Credits,
+    /// Where the rest is taken from, when they are taken.
+    pub lots: SmallVec<[LotSpend; 2]>,
+    /// What no lot could pay, when they are taken.
+    pub debt: Option<Debt>,
+    /// The debts that they repay, when they come back.
+    pub repaid: Vec<Repaid>,
+    /// The shares that go back from partners, when they are lost.
+    pub reversed: Vec<(PartnerId, Credits)>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Dispute {
+    /// What this step adds to the account's balance.
+    #[must_use]
+    pub fn balance_change(&self) -> Credits {
+        match (self.stage, self.was_open) {
+            (DisputeStage::Opened, _) | (DisputeStage::Lost, false) => self.credits.negated(),
+            (DisputeStage::Won, true) => self.credits,
+            (DisputeStage::Won, false) | (DisputeStage::Lost, true) => Credits::ZERO,
+        }
+    }
+}
+
 /// How a hold ended: the answer to a settlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -227,7 +280,11 @@ impl Event {
     #[must_use]
     pub const fn is_durable(&self) -> bool {
         match self {
-            Self::Settled(_) | Self::Adjusted(_) | Self::Received(_) | Self::Refunded(_) => true,
+            Self::Settled(_)
+            | Self::Adjusted(_)
+            | Self::Received(_)
+            | Self::Refunded(_)
+            | Self::Disputed(_) => true,
             Self::Placed(_) | Self::Renewed { .. } | Self::Released { .. } | Self::Repeated(_) => {
                 false
             }
@@ -241,6 +298,7 @@ impl Event {
             Self::Settled(s) | Self::Adjusted(s) => s.charged.total().negated(),
             Self::Received(money) => money.credits,
             Self::Refunded(refund) => refund.credits.negated(),
+            Self::Disputed(dispute) => dispute.balance_change(),
             Self::Placed(_) | Self::Renewed { .. } | Self::Released { .. } | Self::Repeated(_) => {
                 Credits::ZERO
             }
@@ -254,6 +312,7 @@ impl Event {
             Self::Settled(s) | Self::Adjusted(s) => s.at,
             Self::Received(money) => money.at,
             Self::Refunded(refund) => refund.at,
+            Self::Disputed(dispute) => dispute.at,
             Self::Placed(_) | Self::Renewed { .. } | Self::Released { .. } | Self::Repeated(_) => {
                 Timestamp::from_millis(0)
             }
@@ -268,17 +327,24 @@ impl Event {
                 let paid = s.lots.iter().map(|spend| spend.share).sum::<Credits>();
                 SmallVec::from_iter([(s.charged.partner, paid)])
             }
-            Self::Received(money) => money
-                .repaid
-                .iter()
-                .filter_map(|repaid| repaid.partner.map(|partner| (partner, repaid.share)))
-                .collect(),
-            Self::Refunded(refund) => {
-                refund.reversed.iter().map(|(partner, share)| (*partner, share.negated())).collect()
+            Self::Received(money) => moved(&money.repaid).collect(),
+            Self::Refunded(refund) => back(&refund.reversed).collect(),
+            Self::Disputed(dispute) => {
+                moved(&dispute.repaid).chain(back(&dispute.reversed)).collect()
             }
             Self::Placed(_) | Self::Renewed { .. } | Self::Released { .. } | Self::Repeated(_) => {
                 SmallVec::new()
             }
         }
     }
+}
+
+/// Accrued shares that money moves to their partners.
+fn moved(repaid: &[Repaid]) -> impl Iterator<Item = (PartnerId, Credits)> {
+    repaid.iter().filter_map(|repaid| repaid.partner.map(|partner| (partner, repaid.share)))
+}
+
+/// Shares that go back from their partners.
+fn back(reversed: &[(PartnerId, Credits)]) -> impl Iterator<Item = (PartnerId, Credits)> {
+    reversed.iter().map(|(partner, share)| (*partner, share.negated()))
 }

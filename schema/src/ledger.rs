@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::{AccountId, Credits, Event, LotKind, PartnerId, Settlement};
+use crate::{
+    AccountId, Credits, Dispute, DisputeStage, Event, LotKind, PartnerId, Repaid, Settlement,
+};
 
 /// The accounts of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,6 +19,8 @@ pub enum LedgerAccount {
     Promotion,
     /// What providers are owed.
     Provider,
+    /// Credits whose payment is disputed.
+    Disputed,
     /// The operator's losses: shares that were paid on money that went back.
     Losses,
     /// Shares on overdrafts, until they are repaid.
@@ -63,19 +67,13 @@ impl Entry {
                     LotKind::Purchase => LedgerAccount::Stripe,
                 };
                 entry.post(source, user, money.credits);
-                for repaid in &money.repaid {
-                    if let Some(partner) = repaid.partner {
-                        let partner = LedgerAccount::Partner(partner);
-                        entry.post(LedgerAccount::Accrued, partner, repaid.share);
-                    }
-                }
+                entry.repay(&money.repaid);
             }
             Event::Refunded(refund) => {
                 entry.post(user, LedgerAccount::Stripe, refund.credits);
-                for (partner, share) in &refund.reversed {
-                    entry.post(LedgerAccount::Partner(*partner), LedgerAccount::Losses, *share);
-                }
+                entry.reverse(&refund.reversed);
             }
+            Event::Disputed(dispute) => entry.dispute(user, dispute),
             Event::Placed(_)
             | Event::Renewed { .. }
             | Event::Released { .. }
@@ -90,6 +88,35 @@ impl Entry {
         let mut entry = Self::default();
         entry.post(LedgerAccount::Partner(partner), LedgerAccount::Payout, amount);
         entry
+    }
+
+    fn dispute(&mut self, user: LedgerAccount, dispute: &Dispute) {
+        let (from, to) = match (dispute.stage, dispute.was_open) {
+            (DisputeStage::Opened, _) => (user, LedgerAccount::Disputed),
+            (DisputeStage::Won, true) => (LedgerAccount::Disputed, user),
+            (DisputeStage::Lost, true) => (LedgerAccount::Disputed, LedgerAccount::Stripe),
+            (DisputeStage::Lost, false) => (user, LedgerAccount::Stripe),
+            (DisputeStage::Won, false) => return,
+        };
+        self.post(from, to, dispute.credits);
+        self.repay(&dispute.repaid);
+        self.reverse(&dispute.reversed);
+    }
+
+    /// Accrued shares move to their partners.
+    fn repay(&mut self, repaid: &[Repaid]) {
+        for repaid in repaid {
+            if let Some(partner) = repaid.partner {
+                self.post(LedgerAccount::Accrued, LedgerAccount::Partner(partner), repaid.share);
+            }
+        }
+    }
+
+    /// Shares go back from their partners to the operator's losses.
+    fn reverse(&mut self, reversed: &[(PartnerId, Credits)]) {
+        for (partner, share) in reversed {
+            self.post(LedgerAccount::Partner(*partner), LedgerAccount::Losses, *share);
+        }
     }
 
     fn charge(&mut self, user: LedgerAccount, settlement: &Settlement) {
@@ -149,6 +176,7 @@ impl TrialBalance {
                 LedgerAccount::Stripe => "stripe",
                 LedgerAccount::Promotion => "promotion",
                 LedgerAccount::Provider => "provider",
+                LedgerAccount::Disputed => "disputed",
                 LedgerAccount::Losses => "losses",
                 LedgerAccount::Accrued => "accrued",
                 LedgerAccount::Payout => "payout",

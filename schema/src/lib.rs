@@ -22,12 +22,12 @@ pub use checkpoint::Checkpoint;
 pub use credits::{Credits, ParseCreditsError, PicoUsd};
 pub use document::{Document, DocumentKind};
 pub use event::{
-    Charged, Debt, Event, LotSpend, MoneyIn, MoneyInKind, Outcome, Refund, Repaid, SettledBy,
-    Settlement,
+    Charged, Debt, Dispute, DisputeStage, Event, LotSpend, MoneyIn, MoneyInKind, Outcome, Refund,
+    Repaid, SettledBy, Settlement,
 };
 pub use id::{AccountId, KeyId, OrderId, ParseIdError, PartnerId, RequestId, Timestamp};
 pub use ledger::{Entry, LedgerAccount, Posting, TrialBalance};
-pub use lot::{Lot, LotKind};
+pub use lot::{Lot, LotDispute, LotKind};
 pub use order::{ATTEMPTS_MAX, Attempt, CheckoutMode, Currency, Order, OrderStatus, credits_for};
 pub use price::*;
 pub use record::{

@@ -126,6 +126,7 @@ async fn earlier(
             Event::Settled(_)
             | Event::Adjusted(_)
             | Event::Refunded(_)
+            | Event::Disputed(_)
             | Event::Placed(_)
             | Event::Renewed { .. }
             | Event::Released { .. }

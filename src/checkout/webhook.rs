@@ -7,7 +7,7 @@ use opencredits_schema::{
     Attempt, Command, Credits, DocumentKind, Order, OrderId, OrderStatus, Timestamp,
 };
 
-use super::{desk, documents, fulfil};
+use super::{desk, documents, fulfil, orders};
 use crate::answer::json;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -75,10 +75,22 @@ async fn work_off(gateway: &Gateway, event: &Event) -> Result<(), ApiError> {
             let command = Command::Refund { source: source.clone(), cumulative, at };
             fulfil::once(gateway, order.account, command, &source).await
         }
-        Happened::Disputed { dispute, payment_intent, stage, .. } => {
-            // Booked with the disputed account in a later step; nobody may miss it until then.
-            tracing::error!(%dispute, payment = %payment_intent, ?stage, "a payment is disputed");
-            Ok(())
+        Happened::Disputed { dispute, payment_intent, cents, stage } => {
+            let Some(order) = find(gateway, None, Some(payment_intent)).await? else {
+                return unknown(event);
+            };
+            tracing::warn!(order = %order.id, %dispute, ?stage, "a payment is disputed");
+            let order = fulfil::credit(gateway, &order, Some(payment_intent.clone())).await?;
+            let cents = u32::try_from((*cents).max(0)).unwrap_or(u32::MAX).min(order.cents);
+            let part = |cents: u32| Credits::from_micro(cents.into());
+            let command = Command::Dispute {
+                source: order.source(),
+                dispute: dispute.clone(),
+                stage: *stage,
+                credits: order.credits.portion(part(cents), part(order.cents)),
+                at: gateway.system.now(),
+            };
+            fulfil::once(gateway, order.account, command, &order.source()).await
         }
         Happened::Other(kind) => {
             tracing::debug!(%kind, "an event that nothing follows from");
@@ -112,7 +124,7 @@ async fn of_session(
     fulfil::learn(gateway, &order, session).await.map(|_| ())
 }
 
-/// The order that an event is about: by our own metadata, else by its payment.
+/// The order that an event is about: by our own metadata, else by its payment, else by Stripe's word.
 async fn find(
     gateway: &Gateway,
     order: Option<&str>,
@@ -121,8 +133,15 @@ async fn find(
     if let Some(id) = order.and_then(|order| order.parse::<OrderId>().ok()) {
         return Ok(documents::order(gateway, id).await?.map(|order| order.value));
     }
-    match payment {
-        Some(payment) => Ok(documents::order_of_payment(gateway, payment).await?),
+    let Some(payment) = payment else { return Ok(None) };
+    if let Some(order) = documents::order_of_payment(gateway, payment).await? {
+        return Ok(Some(order));
+    }
+    // Told before its purchase: Stripe knows whose payment it is.
+    let session = desk(gateway)?.stripe.session_of_payment(payment).await;
+    let session = session.map_err(orders::unavailable)?;
+    match session.and_then(|session| session.order?.parse::<OrderId>().ok()) {
+        Some(id) => Ok(documents::order(gateway, id).await?.map(|order| order.value)),
         None => Ok(None),
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use opencredits_schema::{
-    Account, AccountId, Credits, Entry, Event, Head, LedgerAccount, PartnerBalance, PartnerId,
-    TrialBalance,
+    Account, AccountId, Credits, Dispute, Entry, Event, Head, LedgerAccount, PartnerBalance,
+    PartnerId, Refund, TrialBalance,
 };
 
 use super::Books;
@@ -102,8 +102,9 @@ impl Auditor {
                     self.differ(format!("request {request}: lots paid {paid} of {amounts}"));
                 }
             }
-            Event::Refunded(refund) => {
-                let back = refund.reversed.iter().map(|(_, share)| *share).sum();
+            Event::Refunded(Refund { reversed, .. })
+            | Event::Disputed(Dispute { reversed, .. }) => {
+                let back = reversed.iter().map(|(_, share)| *share).sum();
                 self.reversed = self.reversed.plus(back);
             }
             Event::Received(_)

@@ -5,7 +5,7 @@ use opencredits_schema::{Event, LotKind, Outcome, RequestId, SettledBy};
 /// An event's kind and outside names.
 #[derive(Debug)]
 pub(super) struct EventKeys {
-    /// 1 settled, 2 adjusted, 3 received, 4 refunded.
+    /// 1 settled, 2 adjusted, 3 received, 4 refunded, 5 disputed.
     pub(super) kind: u8,
     /// The request, unique with the kind.
     pub(super) request: Option<RequestId>,
@@ -39,6 +39,10 @@ impl EventKeys {
                 let (source, cumulative) = (&refund.source, refund.cumulative.micro());
                 Self::money(kind, format!("refund:{source}:{cumulative}"))
             }
+            Event::Disputed(dispute) => {
+                let (id, stage) = (&dispute.dispute, dispute.stage);
+                Self::money(kind, format!("dispute:{id}:{stage:?}"))
+            }
             Event::Placed(_)
             | Event::Renewed { .. }
             | Event::Released { .. }
@@ -60,6 +64,7 @@ pub(super) const fn kind_of(event: &Event) -> u8 {
         Event::Adjusted(_) => 2,
         Event::Received(_) => 3,
         Event::Refunded(_) => 4,
+        Event::Disputed(_) => 5,
         Event::Placed(_) | Event::Renewed { .. } | Event::Released { .. } | Event::Repeated(_) => 0,
     }
 }

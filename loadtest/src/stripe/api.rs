@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::params::Bad;
-use super::state::{Kept, PayError, State};
+use super::state::{Kept, PayError, State, text as text_of};
 use super::{Seen, Shared, form};
 
 /// Requests that are remembered.
@@ -82,6 +82,13 @@ fn answer(
     };
     match (method, parts.as_slice()) {
         (&Method::POST, ["checkout", "sessions"]) => state.create(params),
+        (&Method::GET, ["checkout", "sessions"]) => {
+            let payment = form::text(params, "payment_intent").unwrap_or_default();
+            let of_it = |session: &&Value| text_of(session, "payment_intent") == payment;
+            let found: Vec<Value> = state.sessions.values().filter(of_it).cloned().collect();
+            Ok(json!({"object": "list", "data": found, "has_more": false,
+                "url": "/v1/checkout/sessions"}))
+        }
         (&Method::GET, ["checkout", "sessions", id]) => found(state, "sessions", id),
         (&Method::POST, ["checkout", "sessions", id, "expire"]) => {
             state.expire(id).map_err(|error| refused(&error))

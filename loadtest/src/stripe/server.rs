@@ -8,6 +8,14 @@ use super::objects::API_VERSION;
 use super::{Shared, api, pages};
 use crate::serve::{Answer, plain};
 
+/// The form of a request: its body, or what stands behind `?`.
+fn parameters<'a>(head: &'a Parts, body: &'a [u8]) -> &'a [u8] {
+    if head.method == Method::GET {
+        return head.uri.query().unwrap_or_default().as_bytes();
+    }
+    body
+}
+
 /// One request.
 pub(super) fn answer(shared: &Shared, head: &Parts, body: &[u8]) -> Answer {
     let path = head.uri.path();
@@ -17,7 +25,7 @@ pub(super) fn answer(shared: &Shared, head: &Parts, body: &[u8]) -> Answer {
     if ![Method::GET, Method::POST, Method::DELETE].contains(&head.method) {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "no such method");
     }
-    let called = api::call(shared, &head.method, path, &head.headers, body);
+    let called = api::call(shared, &head.method, path, &head.headers, parameters(head, body));
     let mut response = Response::new(Full::from(called.body.to_string()));
     *response.status_mut() = called.status;
     let id = shared.state().id("req");

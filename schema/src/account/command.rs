@@ -1,6 +1,8 @@
 //! What may be asked of an account.
 
-use crate::{Charged, Credits, KeyId, LotKind, PartnerId, RequestId, SettledBy, Timestamp};
+use crate::{
+    Charged, Credits, DisputeStage, KeyId, LotKind, PartnerId, RequestId, SettledBy, Timestamp,
+};
 
 /// What may be asked of an account.
 #[derive(Clone, Debug)]
@@ -42,6 +44,19 @@ pub enum Command {
         reason: String,
         /// The partner in whose page it was bought.
         partner: Option<PartnerId>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A dispute about the payment of an order.
+    Dispute {
+        /// The order.
+        source: String,
+        /// The dispute's outside id.
+        dispute: String,
+        /// How far it is; a later stage includes the earlier ones.
+        stage: DisputeStage,
+        /// What is disputed.
+        credits: Credits,
         /// When.
         at: Timestamp,
     },

@@ -24,6 +24,9 @@ impl Account {
                 let event = self.decide_receive(source, *kind, *credits, reason, *at)?;
                 Ok(Event::Received(MoneyIn { partner: *partner, ..event }))
             }
+            Command::Dispute { source, dispute, stage, credits, at } => {
+                self.decide_dispute(source, dispute, *stage, *credits, *at)
+            }
             Command::Refund { source, cumulative, at } => {
                 self.decide_refund(source, *cumulative, *at)
             }
@@ -206,18 +209,14 @@ impl Account {
         if cumulative > lot.amount {
             return Err(Refusal::BadAmount(cumulative));
         }
-        let credits = cumulative.minus(lot.refunded);
+        // What a dispute has taken cannot go back a second time.
+        let credits = cumulative.minus(lot.refunded).min(lot.disputable());
         if !credits.is_positive() {
             return Err(Refusal::Received);
         }
         let from_unspent = credits.min(lot.unspent);
         let from_spent = credits.minus(from_unspent);
-        let reversed = lot
-            .shares
-            .iter()
-            .map(|(partner, share)| (*partner, share.portion(from_spent, lot.spent())))
-            .filter(|(_, share)| share.is_positive())
-            .collect();
+        let reversed = lot.shares_of(from_spent, lot.spent());
         let (lots, debt) = self.head.plan_spend_beside(lot.seq, from_spent);
         let source = source.to_owned();
         Ok(Event::Refunded(Refund {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::{
-    AccountId, Credits, Debt, Event, KeyId, Lot, LotKind, LotSpend, MoneyIn, PartnerId, Refund,
-    Repaid, Settlement,
+    AccountId, Credits, Debt, Dispute, DisputeStage, Event, KeyId, Lot, LotDispute, LotKind,
+    LotSpend, MoneyIn, PartnerId, Refund, Repaid, Settlement,
 };
 
 type Spends = SmallVec<[LotSpend; 2]>;
@@ -60,7 +60,7 @@ impl Head {
     #[must_use]
     pub fn bought_at(&self, partner: PartnerId) -> Credits {
         let bought = self.lots.iter().filter(|lot| lot.partner == Some(partner));
-        bought.map(|lot| lot.amount.minus(lot.refunded)).sum()
+        bought.map(Lot::disputable).sum()
     }
 
     /// The lot that money from outside made.
@@ -149,6 +149,7 @@ impl Head {
             Event::Settled(settlement) | Event::Adjusted(settlement) => self.charge(settlement),
             Event::Received(money) => self.receive(money),
             Event::Refunded(refund) => self.refund(refund),
+            Event::Disputed(dispute) => self.dispute(dispute),
             Event::Placed(_)
             | Event::Renewed { .. }
             | Event::Released { .. }
@@ -178,9 +179,17 @@ impl Head {
             amount: money.credits,
             unspent: money.credits,
             refunded: Credits::ZERO,
+            disputes: Vec::new(),
             shares: Vec::new(),
         };
-        for (debt, repaid) in self.debts.iter_mut().zip(&money.repaid) {
+        self.repay(&money.repaid, &mut lot);
+        let place = self.lots.partition_point(|other| other.kind <= lot.kind);
+        self.lots.insert(place, lot);
+    }
+
+    /// A lot's money repays debts, and their shares are earned from it.
+    fn repay(&mut self, repaid: &[Repaid], lot: &mut Lot) {
+        for (debt, repaid) in self.debts.iter_mut().zip(repaid) {
             debt.amount = debt.amount.minus(repaid.amount);
             debt.share = debt.share.minus(repaid.share);
             lot.unspent = lot.unspent.minus(repaid.amount);
@@ -189,15 +198,48 @@ impl Head {
             }
         }
         self.debts.retain(is_open);
-        let place = self.lots.partition_point(|other| other.kind <= lot.kind);
-        self.lots.insert(place, lot);
+    }
+
+    fn dispute(&mut self, step: &Dispute) {
+        let bought = |lot: &Lot| lot.kind == LotKind::Purchase && lot.source == step.source;
+        let Some(at) = self.lots.iter().position(bought) else { return };
+        let mut lot = self.lots.remove(at);
+        let taken = step.balance_change() < Credits::ZERO;
+        let kept = lot.disputes.iter().position(|dispute| dispute.id == step.dispute);
+        let (credits, from_spent) = match step.stage {
+            DisputeStage::Won => (Credits::ZERO, Credits::ZERO),
+            DisputeStage::Opened | DisputeStage::Lost if taken => {
+                (step.credits, step.credits.minus(step.from_unspent))
+            }
+            DisputeStage::Opened | DisputeStage::Lost => {
+                let before = kept.and_then(|at| lot.disputes.get(at));
+                before.map_or_else(Default::default, |before| (before.credits, before.from_spent))
+            }
+        };
+        if let Some(at) = kept {
+            lot.disputes.remove(at);
+        }
+        let (id, stage) = (step.dispute.clone(), step.stage);
+        lot.disputes.push(LotDispute { id, stage, credits, from_spent });
+        if taken {
+            lot.unspent = lot.unspent.minus(step.from_unspent);
+        } else {
+            lot.unspent = lot.unspent.plus(step.balance_change());
+            self.repay(&step.repaid, &mut lot);
+        }
+        for (partner, share) in &step.reversed {
+            lot.add_share(*partner, share.negated());
+        }
+        self.lots.insert(at, lot);
+        self.spend(&step.lots, None);
+        self.owe(step.debt);
     }
 
     fn refund(&mut self, refund: &Refund) {
         let bought = |lot: &&mut Lot| lot.kind == LotKind::Purchase && lot.source == refund.source;
         if let Some(lot) = self.lots.iter_mut().find(bought) {
             lot.unspent = lot.unspent.minus(refund.from_unspent);
-            lot.refunded = refund.cumulative;
+            lot.refunded = lot.refunded.plus(refund.credits);
             for (partner, share) in &refund.reversed {
                 lot.add_share(*partner, share.negated());
             }

@@ -4,7 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Basis, Charged, Entry, LedgerAccount, LotKind, Status, TrialBalance, Usage};
+use crate::{
+    Basis, Charged, DisputeStage, Entry, LedgerAccount, LotKind, Status, TrialBalance, Usage,
+};
 
 const KEY: KeyId = KeyId::new(7);
 const PARTNER: PartnerId = PartnerId::new(8);
@@ -30,6 +32,11 @@ fn receive(source: &str, kind: LotKind, amount: i64) -> Command {
 
 fn refund(source: &str, cumulative: i64) -> Command {
     Command::Refund { source: source.to_owned(), cumulative: micro(cumulative), at: NOW }
+}
+
+fn dispute(source: &str, id: &str, stage: DisputeStage, amount: i64) -> Command {
+    let (source, dispute) = (source.to_owned(), id.to_owned());
+    Command::Dispute { source, dispute, stage, credits: micro(amount), at: NOW }
 }
 
 fn place(request: u128, amount: i64) -> Command {
@@ -307,6 +314,53 @@ fn a_refund_takes_the_unspent_first_and_reverses_shares_of_the_rest() {
     assert_eq!(account.head().debts[0].amount, micro(55));
 }
 
+/// A purchase of 110 of which 55 were spent, 5 of them the partner's share.
+fn half_spent() -> Vec<(Command, Result<(), Refusal>)> {
+    vec![(purchase("o1", 110), Ok(())), (settle_by(1, 50, 5, SettledBy::Request), Ok(()))]
+}
+
+#[test]
+fn a_dispute_takes_its_credits_and_gives_them_back_when_it_is_won() {
+    let mut story = half_spent();
+    story.push((dispute("o1", "d", DisputeStage::Opened, 110), Ok(())));
+    let account = check(&story, -55);
+    assert_eq!(account.head().lots[0].shares, vec![(PARTNER, micro(5))], "no share goes back yet");
+    story.push((dispute("o1", "d", DisputeStage::Opened, 110), Err(Refusal::Received)));
+    story.push((dispute("o1", "d", DisputeStage::Won, 110), Ok(())));
+    story.push((dispute("o1", "d", DisputeStage::Lost, 110), Err(Refusal::Received)));
+    let account = check(&story, 55);
+    assert_eq!(account.head().debts, vec![]);
+}
+
+#[test]
+fn a_lost_dispute_takes_the_shares_too_whatever_order_it_is_told_in() {
+    let lost = (dispute("o1", "d", DisputeStage::Lost, 110), Ok(()));
+    let opened = dispute("o1", "d", DisputeStage::Opened, 110);
+    let in_order = [half_spent(), vec![(opened.clone(), Ok(())), lost.clone()]].concat();
+    let reversed = [half_spent(), vec![lost, (opened, Err(Refusal::Received))]].concat();
+    for story in [in_order, reversed] {
+        let account = check(&story, -55);
+        assert_eq!(account.head().lots[0].shares, vec![(PARTNER, micro(0))]);
+    }
+    let won_first = [
+        half_spent(),
+        vec![
+            (dispute("o1", "d", DisputeStage::Won, 110), Ok(())),
+            (dispute("o1", "d", DisputeStage::Opened, 110), Err(Refusal::Received)),
+        ],
+    ];
+    check(&won_first.concat(), 55);
+}
+
+#[test]
+fn what_is_disputed_cannot_be_refunded_too() {
+    let mut story = half_spent();
+    story.push((dispute("o1", "d", DisputeStage::Opened, 80), Ok(())));
+    story.push((refund("o1", 110), Ok(())));
+    let account = check(&story, -55);
+    assert_eq!(account.head().lots[0].refunded, micro(30));
+}
+
 #[test]
 fn a_grant_can_be_taken_back() {
     let account =
@@ -324,6 +378,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => Just(SettledBy::Checkpoint)
     ];
     let basis = prop_oneof![Just(Basis::Provider), Just(Basis::Counted)];
+    let stage =
+        prop_oneof![Just(DisputeStage::Opened), Just(DisputeStage::Won), Just(DisputeStage::Lost)];
     prop_oneof![
         (request.clone(), amount.clone(), 0i64..2000).prop_map(|(request, amount, less)| {
             Command::Place(wish(request, amount, (amount - less).max(1)))
@@ -343,7 +399,11 @@ fn any_command() -> impl Strategy<Value = Command> {
             let kind = if grant { LotKind::Grant } else { LotKind::Purchase };
             receive(&source.to_string(), kind, amount)
         }),
-        (0u8..4, amount).prop_map(|(source, cumulative)| refund(&source.to_string(), cumulative)),
+        (0u8..4, amount.clone())
+            .prop_map(|(source, cumulative)| refund(&source.to_string(), cumulative)),
+        (0u8..4, 0u8..2, stage, amount).prop_map(|(source, id, stage, amount)| {
+            dispute(&source.to_string(), &format!("{source}-{id}"), stage, amount)
+        }),
     ]
 }
 

@@ -10,7 +10,7 @@ use stripe::{
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionAdaptivePricing, CreateCheckoutSessionLineItems,
     CreateCheckoutSessionLineItemsPriceData, CreateCheckoutSessionPaymentIntentData,
-    ExpireCheckoutSession, ProductData, RetrieveCheckoutSession,
+    ExpireCheckoutSession, ListCheckoutSession, ProductData, RetrieveCheckoutSession,
 };
 use stripe_checkout::{
     CheckoutSession, CheckoutSessionMode, CheckoutSessionPaymentStatus,
@@ -86,6 +86,17 @@ impl Stripe {
     pub async fn session(&self, id: &str) -> Result<Session, PaymentError> {
         let sent = RetrieveCheckoutSession::new(id).send(&self.client).await;
         sent.map(Session::from).map_err(failed)
+    }
+
+    /// The session of a payment: disputes tell nothing else. `None` if the payment was made in some
+    /// other way.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    pub async fn session_of_payment(&self, id: &str) -> Result<Option<Session>, PaymentError> {
+        let sent = ListCheckoutSession::new().payment_intent(id).send(&self.client).await;
+        let found = sent.map_err(failed)?.data.into_iter().next();
+        Ok(found.map(Session::from))
     }
 
     /// Ends a session, so that nobody can pay it any more.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use opencredits_schema::DisputeStage;
 use serde::Deserialize;
 
 use crate::{PaymentStatus, Session, SessionStatus};
@@ -71,17 +72,6 @@ pub enum SessionStage {
     DelayedFailed,
     /// Nobody paid in time.
     Expired,
-}
-
-/// How far a dispute is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DisputeStage {
-    /// The money is withheld.
-    Opened,
-    /// It came back.
-    Won,
-    /// It is gone.
-    Lost,
 }
 
 /// Why a payment failed.

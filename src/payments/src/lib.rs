@@ -11,6 +11,6 @@ mod session;
 mod signature;
 
 pub use client::{PaymentError, Stripe};
-pub use event::{BadEvent, DisputeStage, Event, Failure, Happened, SessionStage};
+pub use event::{BadEvent, Event, Failure, Happened, SessionStage};
 pub use session::{NewSession, Page, PaymentStatus, Session, SessionStatus};
 pub use signature::{BadSignature, TOLERANCE_S, verify};

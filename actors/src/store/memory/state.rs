@@ -182,6 +182,7 @@ fn charged(event: &Event) -> Option<&Charged> {
         | Event::Released { .. }
         | Event::Received(_)
         | Event::Refunded(_)
+        | Event::Disputed(_)
         | Event::Repeated(_) => None,
     }
 }

@@ -218,6 +218,12 @@ impl Sums {
                     self.add_day(partner, day, model, 0, Credits::ZERO, share);
                 }
             }
+            Event::Disputed(_) => {
+                for (partner, share) in event.shares() {
+                    let model = "(dispute)".to_owned();
+                    self.add_day(partner, day, model, 0, Credits::ZERO, share);
+                }
+            }
             Event::Placed(_)
             | Event::Renewed { .. }
             | Event::Released { .. }

@@ -68,6 +68,7 @@ pub(super) fn load(
         Event::Adjusted(_)
         | Event::Received(_)
         | Event::Refunded(_)
+        | Event::Disputed(_)
         | Event::Placed(_)
         | Event::Renewed { .. }
         | Event::Released { .. }
