@@ -3,6 +3,7 @@
 
 mod browser;
 mod fulfilment;
+mod killed;
 mod login;
 mod refunds;
 
@@ -11,7 +12,7 @@ use std::net::Ipv4Addr;
 use opencredits_loadtest::stripe::{Card, Stripe};
 use serde_json::{Value, json};
 
-use crate::support::{User, World, micro};
+use crate::support::{Client, User, World, micro};
 
 const WEBHOOK_SECRET: &str = "whsec_of_the_tests";
 pub const ORIGIN: &str = "http://localhost:5173";
@@ -20,6 +21,21 @@ pub const ORIGIN: &str = "http://localhost:5173";
 pub struct Shop {
     pub world: World,
     pub stripe: Stripe,
+    pub desk: Desk,
+}
+
+impl std::ops::Deref for Shop {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
+}
+
+/// A partner's checkout as its widget calls it.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    pub client: Client,
     pub publishable_key: String,
 }
 
@@ -38,25 +54,44 @@ impl Shop {
 
     pub async fn with(own: &[(&str, &str)]) -> Self {
         let stripe = Stripe::start((Ipv4Addr::LOCALHOST, 0).into(), WEBHOOK_SECRET).await.unwrap();
-        let (origin, script) = (stripe.origin(), stripe.js_url());
-        let mut settings = vec![
-            ("STRIPE_SECRET_KEY", "sk_test_simulated"),
-            ("STRIPE_PUBLISHABLE_KEY", "pk_test_simulated"),
-            ("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET),
-            ("STRIPE_API_BASE", origin.as_str()),
-            ("STRIPE_JS_URL", script.as_str()),
-            ("DEV", "1"),
-            ("LOGIN_LIMIT_PER_IP", "1000/h"),
-        ];
+        let selling = selling(&stripe);
+        let mut settings: Vec<(&str, &str)> =
+            selling.iter().map(|(name, value)| (*name, value.as_str())).collect();
         settings.extend(own);
         let world = World::with(&settings).await;
         stripe.send_webhooks_to(&format!("{}/stripe/webhook", world.base));
-        let publishable_key = partner(&world, "shop").await;
-        Self { world, stripe, publishable_key }
+        let desk = Desk::new(&world.client).await;
+        Self { world, stripe, desk }
+    }
+
+    /// Stops everything and proves the books.
+    pub async fn close(self) {
+        self.stripe.until_delivered().await;
+        self.world.end().await;
+    }
+}
+
+/// The settings of a gateway that sells by a simulated Stripe.
+pub fn selling(stripe: &Stripe) -> [(&'static str, String); 7] {
+    [
+        ("STRIPE_SECRET_KEY", "sk_test_simulated".to_owned()),
+        ("STRIPE_PUBLISHABLE_KEY", "pk_test_simulated".to_owned()),
+        ("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
+        ("STRIPE_API_BASE", stripe.origin()),
+        ("STRIPE_JS_URL", stripe.js_url()),
+        ("DEV", "1".to_owned()),
+        ("LOGIN_LIMIT_PER_IP", "1000/h".to_owned()),
+    ]
+}
+
+impl Desk {
+    /// The checkout of a new partner.
+    pub async fn new(client: &Client) -> Self {
+        Self { client: client.clone(), publishable_key: partner(client, "shop").await }
     }
 
     pub async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> (u16, Value) {
-        let mut request = self.world.http.post(format!("{}{path}", self.world.base)).json(body);
+        let mut request = self.client.http.post(format!("{}{path}", self.client.base)).json(body);
         if let Some(key) = key {
             request = request.header("x-user-key", key);
         }
@@ -65,8 +100,8 @@ impl Shop {
 
     /// The newest code that was mailed to an address.
     pub async fn code(&self, email: &str) -> String {
-        let url = format!("{}/dev/mailbox?email={email}", self.world.base);
-        let (status, mails) = answer(self.world.http.get(url)).await;
+        let url = format!("{}/dev/mailbox?email={email}", self.client.base);
+        let (status, mails) = answer(self.client.http.get(url)).await;
         assert_eq!(status, 200);
         let subject = mails["messages"][0]["subject"].as_str().unwrap();
         subject.split(' ').next().unwrap().to_owned()
@@ -108,8 +143,8 @@ impl Shop {
     }
 
     pub async fn state(&self, order: &Order) -> Value {
-        let url = format!("{}/checkout/orders/{}", self.world.base, order.id);
-        let request = self.world.http.get(url).header("x-order-token", &order.token);
+        let url = format!("{}/checkout/orders/{}", self.client.base, order.id);
+        let request = self.client.http.get(url).header("x-order-token", &order.token);
         let (status, state) = answer(request).await;
         assert_eq!(status, 200, "{state}");
         state
@@ -117,13 +152,7 @@ impl Shop {
 
     /// The balance of a key's account, in microcredits, with nothing held and a history that adds up.
     pub async fn balance(&self, key: &str) -> i64 {
-        self.world.settled_balance(&user(key)).await
-    }
-
-    /// Stops everything and proves the books.
-    pub async fn close(self) {
-        self.stripe.until_delivered().await;
-        self.world.end().await;
+        self.client.settled_balance(&user(key)).await
     }
 }
 
@@ -140,9 +169,9 @@ pub fn user(key: &str) -> User {
 }
 
 /// A new partner; its publishable key.
-pub async fn partner(world: &World, name: &str) -> String {
+pub async fn partner(client: &Client, name: &str) -> String {
     let wish = json!({"name": name, "referral_rate": "0.10"});
-    let made = world.operate("POST", "/admin/v1/partners", &wish).await;
+    let made = client.operate("POST", "/admin/v1/partners", &wish).await;
     made["publishable_key"].as_str().unwrap().to_owned()
 }
 
