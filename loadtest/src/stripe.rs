@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 pub use cards::Card;
 pub use state::{Paid, PayError};
-pub use webhooks::WebhookMode;
+pub use webhooks::{WebhookMode, sign};
 
 use crate::serve::serve;
 use state::State;

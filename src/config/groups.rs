@@ -172,6 +172,23 @@ impl StripeConfig {
         let webhook_secret = reader.maybe("OPENCREDITS_STRIPE_WEBHOOK_SECRET", secret);
         let api_base = reader.need(BASE, Origin::from_str);
         let js_url = reader.need(SCRIPT, web_address);
+        let given = [
+            ("OPENCREDITS_STRIPE_SECRET_KEY", secret_key.as_ref().is_some_and(Option::is_some)),
+            (
+                "OPENCREDITS_STRIPE_PUBLISHABLE_KEY",
+                publishable_key.as_ref().is_some_and(Option::is_some),
+            ),
+            (
+                "OPENCREDITS_STRIPE_WEBHOOK_SECRET",
+                webhook_secret.as_ref().is_some_and(Option::is_some),
+            ),
+        ];
+        // Half a checkout would take money that nobody credits.
+        if given.iter().any(|(_, is)| *is) && secret_key.is_some() && publishable_key.is_some() {
+            for (name, _) in given.iter().filter(|(_, is)| !is) {
+                reader.complain(name, None, "is missing, while Stripe's other keys are set");
+            }
+        }
         let has_live = |key: &str| key.starts_with("sk_live_") || key.starts_with("rk_live_");
         let secret_live = secret_key.as_ref().and_then(Option::as_ref);
         let public_live = publishable_key.as_ref().and_then(Option::as_ref);

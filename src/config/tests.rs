@@ -26,7 +26,16 @@ fn refused(set: &[(&str, &str)], told: &[&str]) {
 }
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const LIVE: (&str, &str) = ("OPENCREDITS_STRIPE_SECRET_KEY", "sk_live_x");
+const LIVE: [(&str, &str); 3] = [
+    ("OPENCREDITS_STRIPE_SECRET_KEY", "sk_live_x"),
+    ("OPENCREDITS_STRIPE_PUBLISHABLE_KEY", "pk_live_x"),
+    ("OPENCREDITS_STRIPE_WEBHOOK_SECRET", "whsec_x"),
+];
+
+/// Live keys and something more.
+fn live(more: (&'static str, &'static str)) -> Vec<(&'static str, &'static str)> {
+    [&LIVE[..], &[more]].concat()
+}
 
 #[test]
 fn an_empty_environment_is_the_documented_default() {
@@ -123,6 +132,7 @@ fn no_secret_is_ever_shown() {
         ("OPENCREDITS_GOOGLE_API_KEY", "swordfish"),
         ("OPENCREDITS_XAI_API_KEY", "swordfish"),
         ("OPENCREDITS_STRIPE_SECRET_KEY", "sk_test_swordfish"),
+        ("OPENCREDITS_STRIPE_PUBLISHABLE_KEY", "pk_test_x"),
         ("OPENCREDITS_STRIPE_WEBHOOK_SECRET", "whsec_swordfish"),
         ("OPENCREDITS_SMTP_URL", "smtp://u:swordfish@host"),
         ("OPENCREDITS_MAIL_FROM", "a@b"),
@@ -164,11 +174,22 @@ fn the_admin_address_may_be_the_public_one() {
 fn a_live_key_goes_to_stripe_only() {
     let base = ("OPENCREDITS_STRIPE_API_BASE", "http://127.0.0.1:9");
     let script = ("OPENCREDITS_STRIPE_JS_URL", "http://127.0.0.1:9/endive/stripe.js");
-    refused(&[LIVE, base], &["OPENCREDITS_STRIPE_API_BASE=\"http://127.0.0.1:9\" is refused"]);
-    refused(&[LIVE, script], &["is refused together with a live key"]);
-    assert!(parse(&[LIVE]).unwrap().stripe.live);
-    assert!(parse(&[LIVE, ("OPENCREDITS_STRIPE_API_BASE", "https://api.stripe.com/")]).is_ok());
-    assert!(parse(&[("OPENCREDITS_STRIPE_SECRET_KEY", "sk_test_x"), base, script]).is_ok());
+    refused(&live(base), &["OPENCREDITS_STRIPE_API_BASE=\"http://127.0.0.1:9\" is refused"]);
+    refused(&live(script), &["is refused together with a live key"]);
+    assert!(parse(&LIVE).unwrap().stripe.live);
+    assert!(parse(&live(("OPENCREDITS_STRIPE_API_BASE", "https://api.stripe.com/"))).is_ok());
+    let test =
+        LIVE.map(|(name, value)| (name, if value == "sk_live_x" { "sk_test_x" } else { value }));
+    let [secret, _, webhook] = test;
+    let public = ("OPENCREDITS_STRIPE_PUBLISHABLE_KEY", "pk_test_x");
+    assert!(parse(&[secret, public, webhook, base, script]).is_ok());
+}
+
+#[test]
+fn half_a_checkout_does_not_start() {
+    let [secret, public, _] = LIVE;
+    refused(&[secret, public], &["OPENCREDITS_STRIPE_WEBHOOK_SECRET is missing"]);
+    refused(&[public], &["_SECRET_KEY is missing", "_WEBHOOK_SECRET is missing"]);
 }
 
 #[test]
@@ -177,7 +198,7 @@ fn the_development_mailbox_stays_at_home() {
     let smtp = ("OPENCREDITS_SMTP_URL", "smtps://host");
     let from = ("OPENCREDITS_MAIL_FROM", "a@b");
     assert!(parse(&[dev]).unwrap().dev);
-    refused(&[dev, LIVE], &["together with a live Stripe key"]);
+    refused(&live(dev), &["together with a live Stripe key"]);
     refused(&[dev, smtp, from], &["together with OPENCREDITS_SMTP_URL"]);
     let public = ("OPENCREDITS_LISTEN", "0.0.0.0:8080");
     refused(&[dev, public], &["together with OPENCREDITS_LISTEN that is not loopback"]);

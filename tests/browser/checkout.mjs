@@ -1,6 +1,6 @@
 // The checkout in a real browser: prints `ok <story>` for each, exits 1 if one failed.
-// Environment: BASE (the gateway), SHOP (the pretend partner's page), STRICT_SHOP (a partner's that lists
-// other origins), SIM (the simulated Stripe), SHOTS (a folder for screenshots), ONLY (stories, by commas).
+// Environment: BASE (the gateway), SHOP (the pretend partner's page), OTHER_SHOP (another partner's),
+// STRICT_SHOP (a partner's that lists other origins), SIM (the simulated Stripe), SHOTS (a folder for screenshots), ONLY (stories, by commas).
 
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 
 import { chromium } from "playwright-core";
 
-const { BASE, SHOP, STRICT_SHOP, SIM, SHOTS } = process.env;
+const { BASE, SHOP, OTHER_SHOP, STRICT_SHOP, SIM, SHOTS } = process.env;
 const GOOD = "4242424242424242";
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const ARGS = [
@@ -395,6 +395,39 @@ const STORIES = {
     const [tab] = await Promise.all([visitor.context.waitForEvent("page"), press(visitor, "open-again")]);
     await card(tab, GOOD);
     await screen(visitor, "success");
+    return visitor;
+  },
+
+  async out_of_credits() {
+    const visitor = await visit();
+    await open(visitor);
+    await logIn(visitor);
+    await stripe(visitor).getByTestId("card-number").waitFor();
+    await press(visitor, "close");
+    await visitor.page.getByText("0 credits", { exact: true }).waitFor();
+    await visitor.page.getByRole("button", { name: "Send" }).click();
+    await screen(visitor, "amount");
+    return { ...visitor, broken: [] };
+  },
+
+  async another_app_asks_for_consent() {
+    const visitor = await visit();
+    await buy(visitor);
+    await visitor.page.goto(OTHER_SHOP);
+    await open(visitor, "amount-5");
+    await logIn(visitor);
+    await screen(visitor, "consent");
+    await visitor.frame.getByText("You have 2,500 credits from elsewhere").waitFor();
+    await look(visitor, "consent");
+    await on(visitor, "limit").fill("1.5x");
+    await press(visitor, "continue");
+    await visitor.frame.getByRole("alert").filter({ hasText: "dollars" }).waitFor();
+    await on(visitor, "limit").fill("2");
+    await press(visitor, "continue");
+    await stripe(visitor).getByTestId("card-number").waitFor();
+    await press(visitor, "close");
+    await visitor.page.getByRole("button", { name: "Send" }).click();
+    await visitor.page.getByText("The quick brown fox").waitFor();
     return visitor;
   },
 

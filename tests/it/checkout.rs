@@ -5,6 +5,8 @@ mod browser;
 mod fulfilment;
 mod killed;
 mod login;
+mod mail;
+mod oracle;
 mod refunds;
 
 use std::net::Ipv4Addr;

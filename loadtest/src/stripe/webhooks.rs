@@ -165,8 +165,8 @@ impl Webhooks {
     }
 }
 
-/// The header of a body that is signed at a time.
-pub(super) fn sign(body: &str, secret: &str, time: i64) -> String {
+/// The `Stripe-Signature` of a body that is signed at a time, in unix seconds.
+pub fn sign(body: &str, secret: &str, time: i64) -> String {
     // A MAC takes a key of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
         return String::new();

@@ -15,6 +15,8 @@ async fn the_widget_works_in_a_real_browser() {
     let local = (Ipv4Addr::LOCALHOST, 0).into();
     let base = shop.world.base.clone();
     let page = Page::start(local, &base, &shop.publishable_key).await.unwrap();
+    let other = super::partner(&shop.client, "other app").await;
+    let other = Page::start(local, &base, &other).await.unwrap();
     let strict = json!({"name": "strict", "referral_rate": "0.10",
         "allowed_origins": ["https://app.example"]});
     let strict = shop.world.operate("POST", "/admin/v1/partners", &strict).await;
@@ -27,6 +29,7 @@ async fn the_widget_works_in_a_real_browser() {
         .arg(sdk::root().join("tests/browser/checkout.mjs"))
         .env("BASE", &base)
         .env("SHOP", page.url())
+        .env("OTHER_SHOP", other.url())
         .env("STRICT_SHOP", strict.url())
         .env("SIM", shop.stripe.origin())
         .env("SHOTS", sdk::root().join("target/screenshots"))
