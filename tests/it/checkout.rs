@@ -2,6 +2,7 @@
 //! once.
 
 mod browser;
+mod express;
 mod fulfilment;
 mod killed;
 mod login;
