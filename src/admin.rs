@@ -2,6 +2,7 @@
 //! address, never without the operator's token.
 
 mod accounts;
+mod applications;
 mod attempt;
 mod fields;
 mod grants;
@@ -49,6 +50,10 @@ pub async fn handle(
         (&Method::POST, ["accounts", id, "grants"]) => grants::create(gateway, request, id).await,
         (&Method::POST, ["accounts", id, "keys"]) => keys::create(gateway, request, id).await,
         (&Method::DELETE, ["keys", id]) => keys::revoke(gateway, id).await,
+        (&Method::GET, ["applications"]) => applications::list(gateway).await,
+        (&Method::POST, ["applications", id, "approve"]) => {
+            applications::approve(gateway, request, id).await
+        }
         (&Method::GET, ["books"]) => books(gateway).await,
         (_, parts) => {
             Err(allowed(parts).map_or_else(ApiError::not_found, ApiError::method_not_allowed))
@@ -64,7 +69,8 @@ fn allowed(parts: &[&str]) -> Option<&'static str> {
         ["partners", _, "payouts"] | ["accounts"] | ["accounts", _, "grants" | "keys"] => {
             Some("POST")
         }
-        ["accounts", _] | ["books"] => Some("GET"),
+        ["accounts", _] | ["books"] | ["applications"] => Some("GET"),
+        ["applications", _, "approve"] => Some("POST"),
         ["keys", _] => Some("DELETE"),
         _ => None,
     }

@@ -25,6 +25,8 @@ pub const INDEX: &str = include_str!("../widget/index.html");
 pub const FRAME: &str = include_str!("../widget/frame.html");
 /// What a new tab shows until it knows Stripe's page.
 pub const LAUNCH: &str = include_str!("../widget/launch.html");
+/// Where somebody applies to become a partner; `{{body}}` stands for the form.
+pub const APPLY: &str = include_str!("../widget/apply.html");
 /// Where Stripe's page sends the buyer.
 pub const RETURN: &str = include_str!("../widget/return.html");
 
@@ -130,7 +132,8 @@ pub fn file(request: &Incoming) -> Result<Response<Bytes>, ApiError> {
 /// A page that stands for itself: nobody frames it, and it loads nothing from elsewhere.
 #[must_use]
 pub fn page(text: &'static str) -> Response<Bytes> {
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                  form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     let mut response = Response::new(Bytes::from_static(text.as_bytes()));
     for (name, value) in [
         (CONTENT_TYPE, HTML),
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_page_loads_nothing_from_elsewhere() {
-        for text in [INDEX, LAUNCH, RETURN] {
+        for text in [INDEX, LAUNCH, RETURN, APPLY] {
             let response = page(text);
             assert_eq!(response.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
             let page = std::str::from_utf8(response.body()).unwrap();

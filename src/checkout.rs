@@ -3,6 +3,7 @@
 //! The routes under `/checkout/` serve the frame that the widget opens in a partner's page. A key
 //! or an order's token travels in a header and never in a URL; there are no cookies.
 
+pub(crate) mod applications;
 mod desk;
 mod documents;
 mod fulfil;
@@ -81,6 +82,14 @@ pub(crate) async fn partner_extra(
     }
     let consent = session::consent_of(gateway, key).await?;
     Ok(Some(consent.map_or(Credits::ZERO, |consent| consent.extra)))
+}
+
+/// `GET|POST /partners/apply`.
+///
+/// # Errors
+/// As [`applications`] documents.
+pub async fn apply(gateway: &Gateway, request: &Incoming) -> Result<Response<Bytes>, ApiError> {
+    applications::handle(gateway, request).await
 }
 
 /// `GET /dev/mailbox`.

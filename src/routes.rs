@@ -43,6 +43,7 @@ enum Endpoint {
     Asset,
     Checkout,
     Webhook,
+    Apply,
     Mailbox,
     Admin,
     Metrics,
@@ -64,6 +65,7 @@ const PUBLIC: &[(&str, &str, Endpoint)] = &[
     ("/readyz", "GET", Endpoint::Ready),
     ("/assets/", "GET", Endpoint::Asset),
     ("/checkout/", "GET, POST", Endpoint::Checkout),
+    ("/partners/apply", "GET, POST", Endpoint::Apply),
     ("/stripe/webhook", "POST", Endpoint::Webhook),
     ("/dev/mailbox", "GET", Endpoint::Mailbox),
     ("/", "GET", Endpoint::Index),
@@ -228,6 +230,7 @@ async fn answer<B: Buf>(
         | Endpoint::Asset
         | Endpoint::Checkout
         | Endpoint::Webhook
+        | Endpoint::Apply
         | Endpoint::Mailbox
         | Endpoint::Admin
         | Endpoint::Metrics => None,
@@ -269,6 +272,7 @@ async fn answer<B: Buf>(
         (Endpoint::Asset, _) => assets::file(request),
         (Endpoint::Checkout, _) => checkout::handle(gateway, request).await,
         (Endpoint::Webhook, _) => checkout::webhook(gateway, request).await,
+        (Endpoint::Apply, _) => checkout::apply(gateway, request).await,
         (Endpoint::Mailbox, _) => checkout::mailbox(gateway, request),
         (
             Endpoint::Completion(_) | Endpoint::CountTokens | Endpoint::Balance | Endpoint::History,
@@ -288,7 +292,9 @@ const fn label(endpoint: Endpoint) -> Route {
         Endpoint::Balance | Endpoint::History | Endpoint::Pricing => Route::Credits,
         Endpoint::Partner => Route::Partner,
         Endpoint::Admin | Endpoint::Metrics => Route::Admin,
-        Endpoint::Asset | Endpoint::Checkout | Endpoint::Webhook => Route::Checkout,
+        Endpoint::Asset | Endpoint::Checkout | Endpoint::Webhook | Endpoint::Apply => {
+            Route::Checkout
+        }
         Endpoint::Health | Endpoint::Ready | Endpoint::Index | Endpoint::Mailbox => Route::Other,
     }
 }

@@ -17,9 +17,9 @@ const LOOK_MAX_MS: i64 = 3_600_000;
 
 /// A value and the version of the document that holds it.
 #[derive(Clone, Debug)]
-pub(super) struct Versioned<T> {
-    pub(super) value: T,
-    pub(super) version: u64,
+pub(crate) struct Versioned<T> {
+    pub(crate) value: T,
+    pub(crate) version: u64,
 }
 
 /// Reads the value of a document.

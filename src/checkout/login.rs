@@ -175,7 +175,7 @@ async fn make_key(
 }
 
 /// A mail address as accounts are found by it; `None` for what cannot be one.
-fn normalised(text: &str) -> Option<String> {
+pub(super) fn normalised(text: &str) -> Option<String> {
     let email = text.trim().to_lowercase();
     let (name, host) = email.rsplit_once('@')?;
     let fits = !name.is_empty() && host.contains('.') && email.len() <= EMAIL_MAX;
@@ -184,7 +184,7 @@ fn normalised(text: &str) -> Option<String> {
 }
 
 /// Six digits, each as likely as any other.
-fn code() -> Result<String, ApiError> {
+pub(super) fn code() -> Result<String, ApiError> {
     const CODES: u32 = 1_000_000;
     // The numbers at the end that would make small codes likelier are drawn again.
     const FAIR: u32 = u32::MAX - u32::MAX % CODES;

@@ -30,7 +30,7 @@ async fn sweep(gateway: &Gateway) -> Result<(), StoreError> {
     let Some(desk) = &gateway.desk else { return Ok(()) };
     desk.upkeep();
     let (store, now) = (gateway.system.store(), gateway.system.now());
-    for kind in [DocumentKind::Login, DocumentKind::Webhook] {
+    for kind in [DocumentKind::Login, DocumentKind::Webhook, DocumentKind::Application] {
         store.forget_documents(kind, now).await?;
     }
     for document in store.due_documents(DocumentKind::Order, now, ORDERS_MAX).await? {
