@@ -124,7 +124,8 @@ function confirmScreen() {
 /** From the amount to whatever is still missing. */
 async function next() {
   if (!userKey) return emailScreen();
-  if (account?.consent?.needed) return consentScreen();
+  // Who has not just logged in spends what was bought here; the page's key is not enough for more.
+  if (account?.consent?.needed && account.consent_token) return consentScreen();
   if (asked.mode === "new_tab") return tabScreen();
   await pay();
 }
@@ -178,7 +179,7 @@ function consentScreen() {
   const made = form([input, line], text.say("continue"), async (data) => {
     const limit = String(data.get("limit")).trim().replace(",", ".");
     try {
-      await api.consent(/** @type {string} */ (userKey), limit);
+      await api.consent(/** @type {string} */ (userKey), account.consent_token, limit);
       account.consent.needed = false;
     } catch (error) {
       return inline(line, error, "limit");

@@ -2,8 +2,10 @@
 //!
 //! The answer to a mail address is the same whether an account has it or not. A code lives ten
 //! minutes, can be tried five times and used once; it is kept as a hash, bound to its attempt.
+//! Only the checkout's own frame may enter it: a partner's page that did could consent for the user.
 
 use bytes::Bytes;
+use http::header::{HOST, ORIGIN};
 use http::{Response, StatusCode};
 use opencredits_actors::StoreError;
 use opencredits_schema::{AccountId, DocumentKind, Key, KeyId, PartnerId, Timestamp};
@@ -85,13 +87,28 @@ pub(super) async fn verify(
     request: &Incoming,
 ) -> Result<Response<Bytes>, ApiError> {
     desk(gateway)?;
+    same_origin(gateway, request)?;
     let fields: Entry = request.json()?;
     let partner = partner::by_key(gateway, request, &fields.publishable_key).await?;
     let email = redeem(gateway, &fields.attempt, fields.code.trim(), partner.id).await?;
     let account = find_or_create(gateway, &email).await?;
     let (key, user_key) = make_key(gateway, account, partner.id).await?;
+    let consent_token = session::consent_token(gateway, &key).await?;
     let account = session::account(gateway, &key).await?;
-    json(StatusCode::OK, &Entered { user_key: user_key.expose(), account })
+    json(StatusCode::OK, &Entered { user_key: user_key.expose(), consent_token, account })
+}
+
+/// A browser's request is let through only from the gateway's own pages.
+///
+/// # Errors
+/// 403 from any other origin.
+fn same_origin(gateway: &Gateway, request: &Incoming) -> Result<(), ApiError> {
+    let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(ORIGIN) else { return Ok(()) };
+    let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+    // A proxy may name another host to us than the browser sees.
+    let own = [text(HOST), Some(gateway.config.public_url.authority().as_str())];
+    if own.contains(&Some(authority)) { Ok(()) } else { Err(ApiError::origin_not_allowed()) }
 }
 
 /// The mail address whose code this is; the code is used up then.
@@ -225,6 +242,7 @@ struct Entry {
 #[derive(Serialize)]
 struct Entered<'a> {
     user_key: &'a str,
+    consent_token: String,
     #[serde(flatten)]
     account: Account,
 }

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use opencredits_schema::{Credits, DocumentKind, Head, Key};
+use opencredits_schema::{AccountId, Credits, DocumentKind, Head, Key, PartnerId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{bad_field, documents};
 use crate::answer::json;
 use crate::auth::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
 use crate::request::Incoming;
+use crate::{keys, random};
 
 /// What the checkout shows of an account.
 #[derive(Serialize)]
@@ -37,6 +38,17 @@ pub(crate) struct Consent {
     /// In microcredits, as all credits in documents.
     pub(crate) extra: Credits,
 }
+
+/// Who may consent for an account at a partner, and how long.
+#[derive(Serialize, Deserialize)]
+struct MayConsent {
+    account: AccountId,
+    partner: PartnerId,
+    ends: Timestamp,
+}
+
+/// How long after a login its user may consent.
+const CONSENT_MS: i64 = 1_800_000;
 
 /// The account of a key, as its partner's checkout shows it.
 pub(super) async fn account(gateway: &Gateway, key: &Key) -> Result<Account, ApiError> {
@@ -67,15 +79,27 @@ pub(super) async fn me(gateway: &Gateway, request: &Incoming) -> Result<Response
     json(StatusCode::OK, &account(gateway, &caller.key).await?)
 }
 
+/// Lets whoever has just entered a code consent. The frame keeps it to itself: the key alone, which the
+/// partner's page has, must not be enough to spend what was bought elsewhere.
+pub(super) async fn consent_token(gateway: &Gateway, key: &Key) -> Result<String, ApiError> {
+    let token = keys::hex(&random::bytes::<32>().map_err(ApiError::internal)?);
+    let ends = gateway.system.now().plus_millis(CONSENT_MS);
+    let may = MayConsent { account: key.account, partner: key.partner, ends };
+    let id = may_consent_id(&token);
+    documents::write(gateway, DocumentKind::Login, &id, 0, Some(ends), &may).await?;
+    Ok(token)
+}
+
 /// `POST /checkout/consent`: what this partner's keys may spend beyond what is bought there.
 ///
 /// # Errors
-/// 400 for a bad limit; 401.
+/// 400 for a bad limit; 401 for a bad key, and without the token of a login of the last half hour.
 pub(super) async fn consent(
     gateway: &Gateway,
     request: &Incoming,
 ) -> Result<Response<Bytes>, ApiError> {
     let caller = caller(gateway, request).await?;
+    may_consent(gateway, request, &caller.key).await?;
     let fields: Fields = request.json()?;
     let dollars = Credits::parse(fields.limit.trim()).ok().filter(|limit| *limit >= Credits::ZERO);
     let credits = dollars.and_then(|dollars| dollars.micro().checked_mul(100));
@@ -129,6 +153,21 @@ pub(crate) async fn consent_of(
 ) -> Result<Option<Consent>, opencredits_actors::StoreError> {
     let found = documents::read(gateway, DocumentKind::Consent, &consent_id(key)).await?;
     Ok(found.map(|found| found.value))
+}
+
+async fn may_consent(gateway: &Gateway, request: &Incoming, key: &Key) -> Result<(), ApiError> {
+    const AGAIN: &str = "Log in again to change what this app may spend.";
+    let refused = || ApiError::new(ErrorCode::InvalidUserKey, AGAIN);
+    let token = request.headers.get("x-consent-token").and_then(|token| token.to_str().ok());
+    let id = may_consent_id(token.ok_or_else(refused)?);
+    let found = documents::read::<MayConsent>(gateway, DocumentKind::Login, &id).await?;
+    let may = found.ok_or_else(refused)?.value;
+    let fits = may.account == key.account && may.partner == key.partner;
+    if fits && gateway.system.now() < may.ends { Ok(()) } else { Err(refused()) }
+}
+
+fn may_consent_id(token: &str) -> String {
+    format!("consent:{}", keys::hex(&keys::hash(token)))
 }
 
 fn consent_id(key: &Key) -> String {

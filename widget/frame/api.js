@@ -49,8 +49,11 @@ export const pricing = (/** @type {string} */ pk) =>
 export const login = (/** @type {object} */ wish) => call("POST", "/checkout/login", wish);
 export const verify = (/** @type {object} */ entry) => call("POST", "/checkout/verify", entry);
 export const me = (/** @type {string} */ key) => call("GET", "/checkout/me", undefined, withKey(key));
-export const consent = (/** @type {string} */ key, /** @type {string} */ limit) =>
-  call("POST", "/checkout/consent", { limit }, withKey(key));
+export const consent = (
+  /** @type {string} */ key,
+  /** @type {string} */ token,
+  /** @type {string} */ limit,
+) => call("POST", "/checkout/consent", { limit }, { ...withKey(key), "x-consent-token": token });
 export const logout = (/** @type {string} */ key) => call("POST", "/checkout/logout", {}, withKey(key));
 export const order = (/** @type {string} */ key, /** @type {object} */ wish) =>
   call("POST", "/checkout/orders", wish, withKey(key));

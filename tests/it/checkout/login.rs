@@ -121,14 +121,39 @@ async fn another_partner_spends_what_is_bought_there_until_the_user_consents_to_
     };
     assert_eq!((ask(&key).await, ask(there).await), (200, 402));
     let consent = json!({"limit": "1.50"});
-    assert_eq!(shop.post("/checkout/consent", Some(there), &consent).await.0, 200);
+    let (status, said) = shop.post("/checkout/consent", Some(there), &consent).await;
+    assert_eq!(status, 401, "the partner's page has the key, and must not consent by it: {said}");
+    let token = entered["consent_token"].as_str().unwrap();
+    let agree = async |key: &str, limit: &str| {
+        let request = shop.client.http.post(format!("{}/checkout/consent", shop.client.base));
+        let request = request.header("x-user-key", key).header("x-consent-token", token);
+        answer(request.json(&json!({"limit": limit}))).await.0
+    };
+    assert_eq!(agree(&key, "1.50").await, 401, "not for another partner");
+    assert_eq!(agree(there, "1.50").await, 200);
     assert_eq!(ask(there).await, 200);
     shop.world.until_quiet().await;
     for bad in ["-1", "x", "99999999999999999999"] {
-        let (status, _) = shop.post("/checkout/consent", Some(there), &json!({"limit": bad})).await;
-        assert_eq!(status, 400, "{bad}");
+        assert_eq!(agree(there, bad).await, 400, "{bad}");
     }
-    assert_eq!(shop.post("/checkout/consent", Some(there), &json!({"limit": "0"})).await.0, 200);
+    assert_eq!(agree(there, "0").await, 200);
     assert_eq!(ask(there).await, 402);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_partners_page_cannot_enter_a_code() {
+    let shop = Shop::open().await;
+    let wish = json!({"publishable_key": shop.publishable_key, "email": "a@example.com"});
+    let (_, sent) = shop.post("/checkout/login", None, &wish).await;
+    let code = shop.code("a@example.com").await;
+    let entry = json!({"publishable_key": shop.publishable_key, "attempt": sent["attempt"],
+        "code": code});
+    let enter = |origin: &str| {
+        let request = shop.client.http.post(format!("{}/checkout/verify", shop.client.base));
+        answer(request.header("origin", origin).json(&entry))
+    };
+    assert_eq!(enter(super::ORIGIN).await.0, 403);
+    assert_eq!(enter(&shop.client.base).await.0, 200);
     shop.close().await;
 }
