@@ -32,8 +32,8 @@ impl Incoming {
     /// The first value of a query parameter, percent-decoded.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<String> {
-        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(key, _)| *key == name).map(|(_, value)| percent_decoded(value)).next()
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
     /// A query parameter that is a number.
@@ -69,35 +69,25 @@ impl Incoming {
     }
 }
 
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let mut ahead = rest.clone();
-                let hex = [ahead.next(), ahead.next()]
-                    .map(|b| b.and_then(|b| char::from(b).to_digit(16)));
-                if let [Some(high), Some(low)] = hex {
-                    bytes.extend(u8::try_from(high * 16 + low));
-                    rest = ahead;
-                } else {
-                    bytes.push(byte);
-                }
-            }
-            _ => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::percent_decoded;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::random;
 
     #[test]
     fn a_parameter_is_percent_decoded() {
-        assert_eq!(percent_decoded("openai%2Fgpt-4o+x%"), "openai/gpt-4o x%");
+        let request = Incoming {
+            id: random::request_id(),
+            method: Method::GET,
+            path: "/".to_owned(),
+            query: "models=openai%2Fgpt-4o+x%&models=second".to_owned(),
+            headers: HeaderMap::new(),
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            body: Bytes::new(),
+        };
+        assert_eq!(request.param("models").as_deref(), Some("openai/gpt-4o x%"));
+        assert_eq!(request.param("other"), None);
     }
 }

@@ -214,7 +214,11 @@ async function pay(/** @type {Window | null} */ tab = null) {
   } catch (error) {
     tab?.close();
     if (/** @type {any} */ (error).code === "invalid_user_key") return loggedOut();
-    return stopped(error, () => (asked.mode === "new_tab" ? tabScreen() : pay()));
+    // Another order: the first may be too old for Stripe by now.
+    return stopped(error, () => {
+      attempt = crypto.randomUUID();
+      return asked.mode === "new_tab" ? tabScreen() : pay();
+    });
   }
   const { order: id, token, session_id, checkout_url } = order;
   tell({

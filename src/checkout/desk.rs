@@ -9,7 +9,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use opencredits_payments::{PaymentError, Stripe};
-use opencredits_schema::OrderId;
+use opencredits_schema::{AccountId, OrderId};
 
 use super::mail::{MailSetupError, Mailer};
 use crate::config::{Config, RateLimit, Secret};
@@ -17,6 +17,10 @@ use crate::error::ApiError;
 
 /// How often Stripe is asked about one order by those who wait for it.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+
+/// Orders that an account may make in ten minutes: each is a call to Stripe, which limits ours.
+const ORDERS: RateLimit =
+    RateLimit { count: NonZeroU32::new(30).unwrap(), per: Duration::from_secs(600) };
 
 /// Why the checkout cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,7 @@ pub struct Desk {
     pub(super) mails_by_address: Limits<std::net::IpAddr>,
     pub(super) mails_by_mailbox: Limits<String>,
     pub(super) asks: Limits<OrderId>,
+    pub(super) orders: Limits<AccountId>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -71,6 +76,7 @@ impl Desk {
             mails_by_address: Limits::new(config.rates.login_per_ip),
             mails_by_mailbox: Limits::new(config.rates.login_per_email),
             asks: Limits::new(once),
+            orders: Limits::new(ORDERS),
         }))
     }
 
@@ -79,6 +85,7 @@ impl Desk {
         self.mails_by_address.upkeep();
         self.mails_by_mailbox.upkeep();
         self.asks.upkeep();
+        self.orders.upkeep();
     }
 }
 

@@ -26,8 +26,8 @@ const LIFE_MS: i64 = 31 * 60_000;
 /// is the same order.
 ///
 /// # Errors
-/// 400 that names the field; 401; 403 `origin_not_allowed`; 409 for an attempt with other fields;
-/// 502 `payment_unavailable`.
+/// 400 that names the field; 401; 403 `origin_not_allowed`; 409 for an attempt with other fields; 429
+/// for many orders; 502 `payment_unavailable`.
 pub(super) async fn create(
     gateway: &Gateway,
     request: &Incoming,
@@ -46,6 +46,7 @@ pub(super) async fn create(
     if !is_attempt(&fields.attempt) {
         return Err(bad_field("attempt", "is not 16 to 64 letters, digits, - and _"));
     }
+    desk.orders.check(&caller.key.account)?;
     // Both follow from what only this device knows, so that a repeat finds its order.
     let token = derived("token", &caller.key.hash, &fields.attempt);
     let wanted = Order {

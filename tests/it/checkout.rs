@@ -274,6 +274,16 @@ async fn a_double_click_is_one_order_and_one_session() {
 }
 
 #[tokio::test]
+async fn an_account_makes_a_bounded_number_of_orders() {
+    let shop = Shop::open().await;
+    let key = shop.log_in("a@example.com").await;
+    let wish = shop.wish("attempt-0123456789", "10");
+    let tries = futures_all((0..40).map(|_| shop.try_order(&key, &wish))).await;
+    assert_eq!(tries.iter().filter(|(status, _)| *status == 429).count(), 10);
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn euros_are_sold_at_the_configured_rate() {
     let shop = Shop::with(&[("EUR_RATE", "1.08")]).await;
     let key = shop.log_in("a@example.com").await;
