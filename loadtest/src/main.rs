@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use opencredits_loadtest::demo::{self, DemoError, Options};
 use opencredits_loadtest::simulators::Providers;
 use opencredits_loadtest::stop_signal;
-use opencredits_loadtest::stripe::Stripe;
+use opencredits_loadtest::stripe::{Seed, Stripe};
 
 /// Demo and simulated providers of OpenCredits.
 #[derive(Debug, Parser)]
@@ -53,6 +53,13 @@ enum Verb {
         /// What they are signed with: the gateway's OPENCREDITS_STRIPE_WEBHOOK_SECRET.
         #[arg(long)]
         webhook_secret: String,
+        /// Stands in every id: give another one than before the last restart.
+        #[arg(long, default_value_t = 0)]
+        seed: u32,
+        /// The objects' time in unix seconds, moved on by POST /_sim/clock {"now"} [default: the
+        /// clock on the wall].
+        #[arg(long)]
+        now: Option<i64>,
     },
 }
 
@@ -63,8 +70,9 @@ async fn main() -> ExitCode {
             demo::run(Options { listen, admin_listen, shop_listen, data }).await
         }
         Verb::SimulateProviders { listen } => simulate(listen).await,
-        Verb::SimulateStripe { listen, webhook_url, webhook_secret } => {
-            simulate_stripe(listen, &webhook_url, &webhook_secret).await
+        Verb::SimulateStripe { listen, webhook_url, webhook_secret, seed, now } => {
+            let seed = Seed { ids: seed, now };
+            simulate_stripe(listen, &webhook_url, &webhook_secret, seed).await
         }
     };
     match done {
@@ -81,8 +89,9 @@ async fn simulate_stripe(
     listen: SocketAddr,
     webhook_url: &str,
     webhook_secret: &str,
+    seed: Seed,
 ) -> Result<(), DemoError> {
-    let stripe = Stripe::start(listen, webhook_secret).await?;
+    let stripe = Stripe::seeded(listen, webhook_secret, seed).await?;
     stripe.send_webhooks_to(webhook_url);
     let line = serde_json::json!({"stripe": stripe.origin(), "js_url": stripe.js_url()});
     writeln!(std::io::stdout(), "{line}")?;

@@ -5,6 +5,8 @@
 
 mod api;
 mod cards;
+mod control;
+mod endpoints;
 mod form;
 mod objects;
 mod pages;
@@ -26,7 +28,7 @@ pub use state::{Paid, PayError};
 pub use webhooks::{WebhookMode, sign};
 
 use crate::serve::serve;
-use state::State;
+use state::{Outage, State};
 use webhooks::Webhooks;
 
 /// A request to the API, as it came.
@@ -38,6 +40,20 @@ pub struct Seen {
     pub idempotency_key: Option<String>,
     /// The form, as it came.
     pub body: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The answer.
+    pub answer: Value,
+}
+
+/// What makes two runs the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seed {
+    /// Stands in every id: simulators that follow each other before one gateway need different ones.
+    pub ids: u32,
+    /// The time of the objects, in unix seconds; `None` = the clock on the wall. Webhooks are always
+    /// signed by the latter.
+    pub now: Option<i64>,
 }
 
 /// A running simulator; dropping it closes the address.
@@ -79,11 +95,19 @@ impl Stripe {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start(addr: SocketAddr, webhook_secret: &str) -> io::Result<Self> {
+        Self::seeded(addr, webhook_secret, Seed::default()).await
+    }
+
+    /// The same, with ids and a clock of one's own.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn seeded(addr: SocketAddr, webhook_secret: &str, seed: Seed) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let origin = format!("http://{addr}");
         let webhooks = Arc::new(Webhooks::new(webhook_secret));
-        let state = std::sync::Mutex::new(State::new(&origin));
+        let state = std::sync::Mutex::new(State::new(&origin, seed));
         let shared = Arc::new(Shared { origin, state, webhooks });
         let answering = Arc::clone(&shared);
         let answer =
@@ -186,7 +210,7 @@ impl Stripe {
 
     /// The next calls of the API answer this status, so often.
     pub fn fail(&self, status: u16, times: u32) {
-        self.shared.state().fail(status, times);
+        self.shared.state().fail(Outage { path: String::new(), status, times });
     }
 
     /// The requests to the API so far, oldest first.
@@ -197,6 +221,11 @@ impl Stripe {
     /// All sessions, oldest first.
     pub fn sessions(&self) -> Vec<Value> {
         self.shared.state().sessions.values().cloned().collect()
+    }
+
+    /// The ids of all refunds.
+    pub fn refunds(&self) -> Vec<String> {
+        self.shared.state().refunds.keys().cloned().collect()
     }
 
     /// All events so far, oldest first.

@@ -3,8 +3,11 @@
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::endpoints::Endpoint;
+use super::objects::list;
 use super::params::Bad;
 use super::state::{Kept, PayError, State, text as text_of};
+use super::webhooks::Webhooks;
 use super::{Seen, Shared, form};
 
 /// Requests that are remembered.
@@ -17,7 +20,8 @@ pub(super) struct Answer {
     pub(super) replayed: bool,
 }
 
-/// One call.
+/// One call. Calls are answered one after the other, so none meets another under the same
+/// idempotency key that is not through yet: Stripe's 409 for that is only to be had by an outage.
 pub(super) fn call(
     shared: &Shared,
     method: &Method,
@@ -30,6 +34,8 @@ pub(super) fn call(
         route: format!("{method} {path}"),
         idempotency_key: key.clone(),
         body: String::from_utf8_lossy(body).into_owned(),
+        status: 0,
+        answer: Value::Null,
     };
     let fingerprint = format!("{}?{}", seen.route, seen.body);
     if !authorized(headers) {
@@ -37,26 +43,39 @@ pub(super) fn call(
         return refusal(&bad);
     }
     shared.change(|state| {
+        let answered = once(state, key, fingerprint, |state| {
+            if let Some(status) = state.failure(path) {
+                return Err(Bad::new(status, "The simulator was told to fail"));
+            }
+            answer(state, &shared.webhooks, method, path, &form::parse(body))
+        });
         if state.seen.len() < SEEN_MAX {
-            state.seen.push(seen);
+            let (status, answer) = (answered.status.as_u16(), answered.body.clone());
+            state.seen.push(Seen { status, answer, ..seen });
         }
-        if let Some(kept) = key.as_ref().and_then(|key| state.kept.get(key)) {
-            return replay(kept, &fingerprint);
-        }
-        if let Some(status) = state.failure() {
-            return refusal(&Bad::new(status, "The simulator was told to fail"));
-        }
-        let done = answer(state, method, path, &form::parse(body));
-        let (status, body) = match done {
-            Ok(body) => (200, body),
-            // What is refused by its form is not kept under its key.
-            Err(bad) => return refusal(&bad),
-        };
-        if let Some(key) = key {
-            state.kept.insert(key, Kept { fingerprint, status, body: body.clone() });
-        }
-        Answer { status: StatusCode::OK, body, replayed: false }
+        answered
     })
+}
+
+/// The answer that was given under the key before, or a new one.
+fn once(
+    state: &mut State,
+    key: Option<String>,
+    fingerprint: String,
+    answer: impl FnOnce(&mut State) -> Result<Value, Bad>,
+) -> Answer {
+    if let Some(kept) = key.as_ref().and_then(|key| state.kept.get(key)) {
+        return replay(kept, &fingerprint);
+    }
+    let body = match answer(state) {
+        Ok(body) => body,
+        // What is refused by its form is not kept under its key.
+        Err(bad) => return refusal(&bad),
+    };
+    if let Some(key) = key {
+        state.kept.insert(key, Kept { fingerprint, status: 200, body: body.clone() });
+    }
+    Answer { status: StatusCode::OK, body, replayed: false }
 }
 
 fn replay(kept: &Kept, fingerprint: &str) -> Answer {
@@ -72,6 +91,7 @@ fn replay(kept: &Kept, fingerprint: &str) -> Answer {
 
 fn answer(
     state: &mut State,
+    webhooks: &Webhooks,
     method: &Method,
     path: &str,
     params: &Map<String, Value>,
@@ -86,10 +106,12 @@ fn answer(
             let payment = form::text(params, "payment_intent").unwrap_or_default();
             let of_it = |session: &&Value| text_of(session, "payment_intent") == payment;
             let found: Vec<Value> = state.sessions.values().filter(of_it).cloned().collect();
-            Ok(json!({"object": "list", "data": found, "has_more": false,
-                "url": "/v1/checkout/sessions"}))
+            Ok(list(path, found))
         }
         (&Method::GET, ["checkout", "sessions", id]) => found(state, "sessions", id),
+        (&Method::GET, ["checkout", "sessions", id, "line_items"]) => {
+            Ok(list(path, vec![found(state, "line_items", id)?]))
+        }
         (&Method::POST, ["checkout", "sessions", id, "expire"]) => {
             state.expire(id).map_err(|error| refused(&error))
         }
@@ -104,8 +126,41 @@ fn answer(
         (&Method::GET, ["events", id]) => found(state, "events", id),
         (&Method::GET, ["events"]) => {
             let newest: Vec<Value> = state.events.iter().rev().take(100).cloned().collect();
-            Ok(json!({"object": "list", "data": newest, "has_more": false, "url": "/v1/events"}))
+            Ok(list(path, newest))
         }
+        (_, ["webhook_endpoints", rest @ ..]) => endpoint(state, webhooks, method, rest, params),
+        _ => Err(Bad::new(404, "Unrecognized request URL")),
+    }
+}
+
+/// Everything below `/v1/webhook_endpoints`.
+fn endpoint(
+    state: &mut State,
+    webhooks: &Webhooks,
+    method: &Method,
+    rest: &[&str],
+    params: &Map<String, Value>,
+) -> Result<Value, Bad> {
+    let all = webhooks.endpoints();
+    match (method, rest) {
+        (&Method::POST, []) => {
+            let made = Endpoint::asked(state.id("we"), params, all.len(), state.now())?;
+            let told = made.object_with_secret();
+            webhooks.add(made);
+            Ok(told)
+        }
+        (&Method::GET, []) => {
+            let told = all.iter().map(Endpoint::object).collect();
+            Ok(list("/v1/webhook_endpoints", told))
+        }
+        (&Method::GET, [id]) => {
+            let found = all.iter().find(|endpoint| endpoint.id == *id);
+            found.map(Endpoint::object).ok_or_else(|| Bad::missing(id))
+        }
+        (&Method::DELETE, [id]) if webhooks.remove(id) => {
+            Ok(json!({"id": id, "object": "webhook_endpoint", "deleted": true}))
+        }
+        (&Method::DELETE, [id]) => Err(Bad::missing(id)),
         _ => Err(Bad::new(404, "Unrecognized request URL")),
     }
 }

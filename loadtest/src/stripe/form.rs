@@ -10,9 +10,9 @@ pub(super) fn parse(body: &[u8]) -> Map<String, Value> {
     let mut form = Map::new();
     for (name, value) in form_urlencoded::parse(body).take(FIELDS_MAX) {
         let (first, rest) = name.split_once('[').unwrap_or((&name, ""));
-        let inner = rest.split('[').map(|part| part.trim_end_matches(']'));
-        let path: Vec<&str> =
-            std::iter::once(first).chain(inner.filter(|p| !p.is_empty())).collect();
+        let rest = name.contains('[').then(|| rest.split('['));
+        let inner = rest.into_iter().flatten().map(|part| part.trim_end_matches(']'));
+        let path: Vec<&str> = std::iter::once(first).chain(inner).collect();
         put(&mut form, &path, &value);
     }
     form
@@ -20,11 +20,14 @@ pub(super) fn parse(body: &[u8]) -> Map<String, Value> {
 
 fn put(form: &mut Map<String, Value>, path: &[&str], value: &str) {
     let Some((first, rest)) = path.split_first() else { return };
+    // `events[]=a&events[]=b` is a list without numbers.
+    let next = form.len().to_string();
+    let first = if first.is_empty() { next.as_str() } else { first };
     if rest.is_empty() {
-        form.insert((*first).to_owned(), Value::String(value.to_owned()));
+        form.insert(first.to_owned(), Value::String(value.to_owned()));
         return;
     }
-    let inner = form.entry(*first).or_insert_with(|| Value::Object(Map::new()));
+    let inner = form.entry(first).or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(inner) = inner {
         put(inner, rest, value);
     }

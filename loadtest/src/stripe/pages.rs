@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cards::Card;
 use super::state::{Paid, PayError, State, text};
-use super::{Shared, WebhookMode, form};
+use super::{Shared, control, form};
 use crate::serve::{Answer, plain};
 
 const PAGE: &str = include_str!("pay.html");
@@ -31,7 +31,7 @@ pub(super) fn answer(shared: &Shared, method: &Method, path: &str, body: &[u8]) 
             let done = shared.change(|state| pay(state, session, &action, &number));
             with_type("application/json", done.to_string())
         }
-        (&Method::POST, ["_sim", what]) => control(shared, what, body),
+        (method, ["_sim", what]) => control::answer(shared, method, what, body),
         _ => plain(StatusCode::NOT_FOUND, "there is no such page"),
     }
 }
@@ -74,56 +74,7 @@ fn pay(state: &mut State, session: &str, action: &str, number: &str) -> Value {
     }
 }
 
-/// Controls over HTTP, for browsers and scripts.
-fn control(shared: &Shared, what: &str, body: &[u8]) -> Answer {
-    let fields: Value = serde_json::from_slice(body).unwrap_or_default();
-    let session = text(&fields, "session");
-    let cents = fields.get("amount").and_then(Value::as_i64);
-    let done = match what {
-        "webhooks" => {
-            let mode = match text(&fields, "mode") {
-                "hold" => WebhookMode::Hold,
-                "drop" => WebhookMode::Drop,
-                "duplicate" => WebhookMode::Repeat(10),
-                "bad_signature" => WebhookMode::BadSignature,
-                "stale_timestamp" => WebhookMode::Stale,
-                _ => WebhookMode::Normal,
-            };
-            shared.webhooks.set_mode(mode);
-            Ok(())
-        }
-        "release" => {
-            let reversed = fields.get("reversed").and_then(Value::as_bool).unwrap_or(false);
-            shared.webhooks.release(reversed);
-            Ok(())
-        }
-        "expire" => shared.change(|state| state.expire(session).map(|_| ())),
-        "bank" => {
-            let good = fields.get("succeeded").and_then(Value::as_bool).unwrap_or(true);
-            shared.change(|state| state.complete_bank(session, good).map(|_| ()))
-        }
-        "refund" => shared.change(|state| {
-            let payment = state.payment_of(session)?;
-            state.refund(&payment, cents).map(|_| ())
-        }),
-        "dispute" => shared.change(|state| {
-            let payment = state.payment_of(session)?;
-            state.dispute(&payment).map(|_| ())
-        }),
-        _ => Err(PayError::Missing(what.to_owned())),
-    };
-    match done {
-        Ok(()) => with_type("application/json", json!({"done": true}).to_string()),
-        Err(error) => {
-            let mut refused =
-                with_type("application/json", json!({"error": error.to_string()}).to_string());
-            *refused.status_mut() = StatusCode::BAD_REQUEST;
-            refused
-        }
-    }
-}
-
-fn with_type(kind: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(super) fn with_type(kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response

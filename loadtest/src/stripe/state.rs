@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::cards::{Card, Decline, NOT_CONFIRMED};
 use super::params::{self, Bad};
-use super::{Seen, objects};
+use super::{Seed, Seen, objects};
 
 /// Why a session was not paid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,29 +42,42 @@ pub(super) struct Kept {
     pub(super) body: Value,
 }
 
+/// Calls that are to fail.
+#[derive(Clone, Debug)]
+pub(super) struct Outage {
+    /// What their paths begin with.
+    pub(super) path: String,
+    pub(super) status: u16,
+    pub(super) times: u32,
+}
+
 /// Everything.
 #[derive(Debug)]
 pub(super) struct State {
     origin: String,
+    seed: Seed,
     serial: u64,
     pub(super) sessions: BTreeMap<String, Value>,
+    lines: HashMap<String, Value>,
     payments: HashMap<String, Value>,
     charges: HashMap<String, Value>,
     disputes: HashMap<String, Value>,
-    refunds: HashMap<String, Value>,
+    pub(super) refunds: HashMap<String, Value>,
     pub(super) events: Vec<Value>,
     unsent: Vec<Value>,
     pub(super) seen: Vec<Seen>,
     pub(super) kept: HashMap<String, Kept>,
-    failing: Option<(u16, u32)>,
+    outage: Option<Outage>,
 }
 
 impl State {
-    pub(super) fn new(origin: &str) -> Self {
+    pub(super) fn new(origin: &str, seed: Seed) -> Self {
         Self {
             origin: origin.to_owned(),
+            seed,
             serial: 0,
             sessions: BTreeMap::new(),
+            lines: HashMap::new(),
             payments: HashMap::new(),
             charges: HashMap::new(),
             disputes: HashMap::new(),
@@ -73,19 +86,37 @@ impl State {
             unsent: Vec::new(),
             seen: Vec::new(),
             kept: HashMap::new(),
-            failing: None,
+            outage: None,
         }
     }
 
-    pub(super) fn fail(&mut self, status: u16, times: u32) {
-        self.failing = Some((status, times));
+    pub(super) fn fail(&mut self, outage: Outage) {
+        self.outage = Some(outage).filter(|outage| outage.times > 0);
     }
 
     /// The status that this call is to fail with.
-    pub(super) fn failure(&mut self) -> Option<u16> {
-        let (status, times) = self.failing?;
-        self.failing = Some((status, times.saturating_sub(1))).filter(|(_, left)| *left > 0);
+    pub(super) fn failure(&mut self, path: &str) -> Option<u16> {
+        let outage = self.outage.as_mut().filter(|outage| path.starts_with(&outage.path))?;
+        let status = outage.status;
+        outage.times = outage.times.saturating_sub(1);
+        self.outage = self.outage.take().filter(|outage| outage.times > 0);
         Some(status)
+    }
+
+    /// The time of the objects from now on; sessions whose time it passes expire.
+    pub(super) fn set_clock(&mut self, now: i64) {
+        self.seed.now = Some(now);
+        let late = |session: &&Value| number(session, "expires_at") <= now;
+        let late: Vec<String> = self
+            .sessions
+            .values()
+            .filter(late)
+            .map(|session| text(session, "id").to_owned())
+            .collect();
+        for id in late {
+            // Those that are not open any more stay as they are.
+            self.expire(&id).ok();
+        }
     }
 
     pub(super) fn take_events(&mut self) -> Vec<Value> {
@@ -93,13 +124,15 @@ impl State {
     }
 
     pub(super) fn create(&mut self, form: &Map<String, Value>) -> Result<Value, Bad> {
-        params::check(form, now())?;
+        let now = self.now();
+        params::check(form, now)?;
         let id = self.id("cs_test");
-        let session = objects::session(&id, &self.origin, form, now());
+        let session = objects::session(&id, &self.origin, form, now);
+        self.lines.insert(id.clone(), objects::line_item(&id, &session, form, now));
         let payment_data = form.get("payment_intent_data").and_then(|data| data.get("metadata"));
         let metadata = payment_data.cloned().unwrap_or_else(|| json!({}));
         // Made with the session, told with the first attempt, as Stripe does.
-        let payment = objects::payment(&format!("pi_{id}"), &session, &metadata, now());
+        let payment = objects::payment(&format!("pi_{id}"), &session, &metadata, now);
         self.payments.insert(format!("pi_{id}"), payment);
         self.sessions.insert(id, session.clone());
         Ok(session)
@@ -112,6 +145,7 @@ impl State {
             "charges" => self.charges.get(id),
             "disputes" => self.disputes.get(id),
             "refunds" => self.refunds.get(id),
+            "line_items" => self.lines.get(id),
             "events" => self.events.iter().find(|event| text(event, "id") == id),
             _ => None,
         }
@@ -131,7 +165,7 @@ impl State {
         if let Some(decline) = card.decline() {
             return Err(self.decline(session, &decline));
         }
-        self.succeed(session, "checkout.session.completed");
+        self.succeed(session, "checkout.session.completed", &objects::by_card());
         if card == Card::Disputed {
             let payment = self.payment_of(session)?;
             self.dispute(&payment)?;
@@ -167,7 +201,8 @@ impl State {
             return Err(PayError::NotOpen(session.to_owned()));
         }
         if succeeded {
-            self.succeed(session, "checkout.session.async_payment_succeeded");
+            let kind = "checkout.session.async_payment_succeeded";
+            self.succeed(session, kind, &objects::by_bank());
             return Ok(Paid::Done);
         }
         let found = self.session(session)?.clone();
@@ -198,7 +233,7 @@ impl State {
         }
         set(&mut charge, "amount_refunded", json!(before + cents));
         set(&mut charge, "refunded", json!(before + cents == amount));
-        let refund = objects::refund(&self.id("re"), &charge, cents, now());
+        let refund = objects::refund(&self.id("re"), &charge, cents, self.now());
         self.refunds.insert(text(&refund, "id").to_owned(), refund.clone());
         self.charges.insert(id, charge.clone());
         self.tell("charge.refunded", &charge);
@@ -206,9 +241,11 @@ impl State {
     }
 
     pub(super) fn dispute(&mut self, payment: &str) -> Result<String, PayError> {
-        let charge = self.charge_of(payment)?;
+        let mut charge = self.charge_of(payment)?;
+        set(&mut charge, "disputed", json!(true));
+        self.charges.insert(text(&charge, "id").to_owned(), charge.clone());
         let id = self.id("dp");
-        let dispute = objects::dispute(&id, &charge, now());
+        let dispute = objects::dispute(&id, &charge, self.now());
         self.disputes.insert(id.clone(), dispute.clone());
         self.tell("charge.dispute.created", &dispute);
         Ok(id)
@@ -231,15 +268,25 @@ impl State {
         found.cloned().ok_or_else(|| PayError::Missing(payment.to_owned()))
     }
 
-    fn succeed(&mut self, session: &str, kind: &str) {
+    fn succeed(&mut self, session: &str, kind: &str, method: &Value) {
         let payment = format!("pi_{session}");
-        let paid = self.set_payment(&payment, &[("status", json!("succeeded"))]);
-        let charge = objects::charge(&self.id("ch"), &paid, now());
-        self.charges.insert(text(&charge, "id").to_owned(), charge.clone());
+        let charge_id = self.id("ch");
+        let amount = self.payments.get(&payment).and_then(|payment| payment.get("amount")).cloned();
+        let fields = [
+            ("status", json!("succeeded")),
+            ("amount_received", amount.unwrap_or_default()),
+            ("last_payment_error", Value::Null),
+            ("latest_charge", json!(charge_id)),
+        ];
+        let paid = self.set_payment(&payment, &fields);
+        let charge = objects::charge(&charge_id, &paid, method, self.now());
+        self.charges.insert(charge_id, charge.clone());
+        let buyer = self.sessions.get(session).map(objects::customer_details);
         let fields = [
             ("status", json!("complete")),
             ("payment_status", json!("paid")),
             ("payment_intent", json!(payment)),
+            ("customer_details", buyer.unwrap_or_default()),
         ];
         let session = self.set_session(session, &fields);
         self.tell("payment_intent.succeeded", &paid);
@@ -272,14 +319,19 @@ impl State {
     }
 
     fn tell(&mut self, kind: &str, object: &Value) {
-        let event = objects::event(&self.id("evt"), kind, object, now());
+        let event = objects::event(&self.id("evt"), kind, object, self.now());
         self.events.push(event.clone());
         self.unsent.push(event);
     }
 
     pub(super) fn id(&mut self, prefix: &str) -> String {
         self.serial = self.serial.saturating_add(1);
-        format!("{prefix}_{:012}", self.serial)
+        format!("{prefix}_{}{:011}", self.seed.ids, self.serial)
+    }
+
+    /// Unix seconds, by the objects' clock.
+    pub(super) fn now(&self) -> i64 {
+        self.seed.now.unwrap_or_else(unix_time)
     }
 }
 
@@ -305,8 +357,8 @@ fn number(object: &Value, name: &str) -> i64 {
     object.get(name).and_then(Value::as_i64).unwrap_or_default()
 }
 
-/// Unix seconds.
-pub(super) fn now() -> i64 {
+/// Unix seconds, by the clock on the wall.
+pub(super) fn unix_time() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,12 +1,18 @@
 //! The simulator, asked as a client of Stripe would.
 
+mod controls;
+mod endpoints;
+
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::Value;
+use tokio::net::TcpListener;
 
-use super::{Card, PayError, Stripe};
+use super::{Card, PayError, Stripe, sign};
 use crate::client::{Answer, Client};
+use crate::serve::{plain, serve};
 
 const SESSION: &str = "mode=payment&ui_mode=embedded_page&redirect_on_completion=never\
     &line_items[0][price_data][currency]=usd&line_items[0][price_data][unit_amount]=1000\
@@ -16,6 +22,50 @@ const SESSION: &str = "mode=payment&ui_mode=embedded_page&redirect_on_completion
 async fn start() -> (Stripe, Client) {
     let stripe = Stripe::start((Ipv4Addr::LOCALHOST, 0).into(), "whsec_x").await.unwrap();
     (stripe, Client::default())
+}
+
+/// Takes webhooks and remembers each, with its signature.
+struct Receiver {
+    url: String,
+    taken: Arc<Mutex<Vec<(Value, String)>>>,
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let taken: Arc<Mutex<Vec<(Value, String)>>> = Arc::default();
+        let keeping = Arc::clone(&taken);
+        // It ends with the test's runtime.
+        tokio::spawn(serve(listener, move |head, body| {
+            let signature = head.headers["stripe-signature"].to_str().unwrap().to_owned();
+            keeping.lock().unwrap().push((serde_json::from_slice(body).unwrap(), signature));
+            plain(StatusCode::OK, "")
+        }));
+        Self { url, taken }
+    }
+
+    /// The kinds of the events so far, in order.
+    fn kinds(&self) -> Vec<String> {
+        let taken = self.taken.lock().unwrap();
+        taken.iter().map(|(event, _)| event["type"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The seconds that the newest was signed at, if it was signed with the secret.
+    fn signed(&self, secret: &str) -> Option<i64> {
+        let taken = self.taken.lock().unwrap();
+        let (event, signature) = taken.last()?;
+        let time = signature.strip_prefix("t=")?.split(',').next()?.parse().ok()?;
+        (sign(&event.to_string(), secret, time) == *signature).then_some(time)
+    }
+}
+
+/// A call of the API.
+async fn call(stripe: &Stripe, method: Method, path: &str, form: &str) -> (u16, Value) {
+    let url = format!("{}/v1/{path}", stripe.origin());
+    let headers = [("authorization", "Bearer sk_test_x")];
+    let answer = Client::default().send(method, &url, &headers, form.to_owned()).await.unwrap();
+    (answer.status.as_u16(), answer.json())
 }
 
 async fn create(stripe: &Stripe, client: &Client, key: Option<&str>, form: &str) -> Answer {
