@@ -8,6 +8,7 @@ mod fulfilment;
 mod killed;
 mod login;
 mod mail;
+mod objects;
 mod oracle;
 mod refunds;
 
@@ -68,9 +69,13 @@ impl Shop {
         Self { world, stripe, desk }
     }
 
-    /// Stops everything and proves the books.
+    /// Stops everything and proves the books, and that Stripe was simulated well.
     pub async fn close(self) {
         self.stripe.until_delivered().await;
+        let answers = self.stripe.requests().into_iter().map(|seen| seen.answer);
+        for object in answers.chain(self.stripe.events()) {
+            objects::parses(&object);
+        }
         self.world.end().await;
     }
 }

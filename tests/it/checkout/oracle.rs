@@ -14,13 +14,13 @@ use crate::operate::until;
 use crate::sdk;
 
 /// A running stripe-mock; killed when it is dropped.
-struct Oracle {
+pub struct Oracle {
     child: Child,
-    origin: String,
+    pub origin: String,
 }
 
 impl Oracle {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let child = Command::new(sdk::root().join("target/bin/stripe-mock"))
             .args(["-http-addr", &address.to_string()])
@@ -82,6 +82,11 @@ async fn stripes_own_library_reads_the_simulators_objects_and_signatures() {
     let order = shop.order(&key, "attempt-0123456789", "10").await;
     shop.stripe.pay(&order.session, Card::Declined).unwrap_err();
     shop.stripe.pay(&order.session, Card::Disputed).unwrap();
+    let disputed = shop.stripe.events().into_iter().next_back().unwrap();
+    let dispute = disputed["data"]["object"]["id"].as_str().unwrap();
+    shop.stripe.close_dispute(dispute, false).unwrap();
+    let other = shop.order(&key, "attempt-of-somebody", "10").await;
+    shop.stripe.expire(&other.session).unwrap();
     shop.stripe.until_delivered().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut webhooks = String::new();
@@ -105,7 +110,7 @@ async fn stripes_own_library_reads_the_simulators_objects_and_signatures() {
     let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.lines().count(), 5, "{said}");
+    assert_eq!(said.lines().count(), 10, "{said}");
     shop.stripe.until_delivered().await;
     shop.close().await;
 }
