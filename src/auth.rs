@@ -12,11 +12,12 @@ use crate::checkout;
 use crate::config::RateLimit;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
+use crate::key_uses::LastUse;
 use crate::keys;
 use crate::limits::RateHeaders;
 
 /// Who asks.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Caller {
     /// What the user lets the partner's keys spend beyond what was bought there; `None` = no limit.
     pub partner_extra: Option<Credits>,
@@ -24,6 +25,8 @@ pub struct Caller {
     pub key: Key,
     /// The key's own rate limit.
     pub rate: Option<RateLimit>,
+    /// When it was used last.
+    pub(crate) last_use: LastUse,
 }
 
 impl Gateway {
@@ -42,11 +45,10 @@ impl Gateway {
             Some(caller) => caller,
             None => self.look_up(hash, peer).await?,
         };
-        if caller.key.is_good(self.system.now()) {
-            Ok(caller)
-        } else {
-            Err(ApiError::invalid_user_key())
-        }
+        let now = self.system.now();
+        let is_good = caller.key.is_good(now)
+            && self.key_uses.admit(&caller.key, &caller.last_use, headers, now);
+        if is_good { Ok(caller) } else { Err(ApiError::invalid_user_key()) }
     }
 
     /// The caller's partner, if browsers may use the key from where the request comes.
@@ -102,7 +104,8 @@ impl Gateway {
             if let Some(key) = self.system.store().key_by_hash(hash).await? {
                 let rate = key.rate_limit.as_ref().and_then(|rate| rate.parse().ok());
                 let partner_extra = checkout::partner_extra(self, &key).await?;
-                let caller = Arc::new(Caller { partner_extra, key, rate });
+                let last_use = LastUse::of(&key);
+                let caller = Arc::new(Caller { partner_extra, key, rate, last_use });
                 self.callers.insert(hash, Arc::clone(&caller));
                 // A key that was revoked while the store was asked must not stay in memory.
                 if self.revocations.load(Ordering::Acquire) != revocations {

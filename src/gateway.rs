@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use crate::auth::Caller;
 use crate::checkout::Desk;
 use crate::config::Config;
+use crate::key_uses::KeyUses;
 use crate::limits::{BadKeyLimits, KeyLimits, OpenStreams};
 use crate::recent_items::RecentItems;
 use crate::running::Running;
@@ -49,6 +50,7 @@ pub struct Gateway {
     pub(crate) callers: Cache<[u8; 32], Arc<Caller>>,
     pub(crate) unknown: Cache<[u8; 32], ()>,
     pub(crate) revocations: AtomicU64,
+    pub(crate) key_uses: KeyUses,
     book: RwLock<Arc<PriceBook>>,
     ready: AtomicBool,
 }
@@ -78,6 +80,7 @@ impl Gateway {
             callers: Cache::new(KEYS_MAX),
             unknown: Cache::new(UNKNOWN_KEYS_MAX),
             revocations: AtomicU64::new(0),
+            key_uses: KeyUses::new(config.times.key_idle),
             book: RwLock::new(Arc::new(book)),
             ready: AtomicBool::new(false),
             metrics: Metrics::new(),

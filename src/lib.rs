@@ -21,6 +21,7 @@ pub mod dates;
 pub mod error;
 pub mod gateway;
 pub mod history;
+mod key_uses;
 pub mod keys;
 pub mod limits;
 pub mod live;

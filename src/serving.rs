@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::checkout::{self, CheckoutSetupError, Desk};
 use crate::config::{Config, StoreConfig};
 use crate::gateway::Gateway;
+use crate::key_uses;
 use crate::prices::{self, PricesError};
 use crate::routes::{self, Side};
 use crate::running;
@@ -144,6 +145,7 @@ impl Server {
             tokio::spawn(forget(Arc::clone(&gateway))),
             tokio::spawn(checkout::look_after(Arc::clone(&gateway))),
             tokio::spawn(prices::follow(Arc::clone(&gateway))),
+            tokio::spawn(key_uses::look_after(Arc::clone(&gateway))),
             tokio::spawn(upkeep()),
         ];
         gateway.set_ready(true);

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use opencredits_schema::{
     AccountId, Checkpoint, Credits, Document, DocumentKind, EarningsRow, Event, Head, HistoryRow,
-    Key, KeyId, Outcome, Partner, PartnerBalance, PartnerId, RequestId, Timestamp, UsageQuery,
+    Key, KeyId, KeyUse, Outcome, Partner, PartnerBalance, PartnerId, RequestId, Timestamp,
+    UsageQuery,
 };
 
 pub use memory::MemoryStore;
@@ -198,6 +199,8 @@ pub trait Store: Send + Sync + 'static {
     fn keys_of(&self, account: AccountId) -> Answered<'_, Vec<Key>>;
     /// Revokes a key; the key as it is then, `None` if there is none.
     fn revoke_key(&self, key: KeyId, at: Timestamp) -> Answered<'_, Option<Key>>;
+    /// Keeps when and where a key was used; does nothing if it was used later, or is not there.
+    fn use_key(&self, key: KeyId, used: KeyUse) -> Answered<'_, ()>;
     /// Makes a partner or changes it.
     fn put_partner(&self, partner: Partner) -> Answered<'_, ()>;
     /// All partners, oldest first.

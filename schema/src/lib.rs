@@ -31,7 +31,7 @@ pub use lot::{Lot, LotDispute, LotKind};
 pub use order::{ATTEMPTS_MAX, Attempt, CheckoutMode, Currency, Order, OrderStatus, credits_for};
 pub use price::*;
 pub use record::{
-    EarningsRow, HistoryRow, Key, Partner, PartnerBalance, SQL_MIGRATIONS, UsageQuery,
+    EarningsRow, HistoryRow, Key, KeyUse, Partner, PartnerBalance, SQL_MIGRATIONS, UsageQuery,
 };
 pub use referral::ReferralRate;
 pub use usage::{Basis, Status, Tier, ToolCalls, Usage};

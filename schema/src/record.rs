@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::{AccountId, Credits, Event, KeyId, PartnerId, ReferralRate, RequestId, Timestamp};
 
 /// The migrations of the SQLite store, in order; a database's `user_version` counts those done.
-pub const SQL_MIGRATIONS: &[&str] =
-    &[include_str!("../sql/0001_init.sql"), include_str!("../sql/0002_documents.sql")];
+pub const SQL_MIGRATIONS: &[&str] = &[
+    include_str!("../sql/0001_init.sql"),
+    include_str!("../sql/0002_documents.sql"),
+    include_str!("../sql/0003_key_use.sql"),
+];
 
 /// Whoever embeds the checkout and earns the referral share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,18 @@ pub struct Key {
     pub revoked_at: Option<Timestamp>,
     /// When it was made.
     pub created: Timestamp,
+    /// When and where it was used last, give or take a day.
+    #[serde(default)]
+    pub last_use: Option<KeyUse>,
+}
+
+/// When and where a key was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// When.
+    pub at: Timestamp,
+    /// The origin of the page, if a browser sent it.
+    pub origin: Option<String>,
 }
 
 impl Key {
@@ -75,6 +90,19 @@ impl Key {
     #[must_use]
     pub fn is_good(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Keeps a use, unless a later one is known.
+    pub fn used(&mut self, used: KeyUse) {
+        if self.last_use.as_ref().is_none_or(|last| last.at < used.at) {
+            self.last_use = Some(used);
+        }
+    }
+
+    /// Since when nobody has used it.
+    #[must_use]
+    pub fn resting_since(&self) -> Timestamp {
+        self.last_use.as_ref().map_or(self.created, |last| last.at)
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) async fn put(
         expires_at,
         revoked_at: None,
         created,
+        last_use: None,
     };
     let store = gateway.system.store();
     store.put_key(key).await?;

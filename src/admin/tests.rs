@@ -120,23 +120,22 @@ impl Fixture {
         partner
     }
 
-    pub(crate) async fn user(&self, credits: &str) -> Caller {
+    pub(crate) async fn user(&self, credits: &str) -> Arc<Caller> {
         let partner = self.partner(&json!({"name": "Shop", "referral_rate": "0.10"})).await;
         self.user_of(&partner, credits).await
     }
 
-    pub(crate) async fn user_of(&self, partner: &Value, credits: &str) -> Caller {
+    pub(crate) async fn user_of(&self, partner: &Value, credits: &str) -> Arc<Caller> {
         let fields = json!({"partner": partner["id"], "email": null, "credits": credits});
         let (status, account) = self.admin("POST", "accounts", &fields).await;
         assert_eq!(status, 201, "{account}");
         self.caller(&account["user_key"]).await.unwrap()
     }
 
-    async fn caller(&self, key: &Value) -> Result<Caller, ApiError> {
+    async fn caller(&self, key: &Value) -> Result<Arc<Caller>, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert("x-user-key", key.as_str().unwrap().parse().unwrap());
-        let caller = self.gateway.caller(&headers, IpAddr::V4(Ipv4Addr::LOCALHOST)).await?;
-        Ok(Caller::clone(&caller))
+        self.gateway.caller(&headers, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
     }
 
     /// Opens a hold.

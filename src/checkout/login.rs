@@ -186,6 +186,7 @@ async fn make_key(
         expires_at: None,
         revoked_at: None,
         created: gateway.system.now(),
+        last_use: None,
     };
     gateway.system.store().put_key(key.clone()).await?;
     Ok((key, secret))

@@ -127,6 +127,8 @@ pub struct Times {
     pub settle_wait: Duration,
     /// How long running requests may go on after SIGTERM.
     pub shutdown_wait: Duration,
+    /// How long a key of the checkout stays good while nobody uses it.
+    pub key_idle: Duration,
 }
 
 /// This node among several.
@@ -296,12 +298,14 @@ impl Times {
         let drain = reader.need("OPENCREDITS_DRAIN_TIME", duration);
         let settle_wait = reader.need("OPENCREDITS_SETTLE_WAIT", positive_duration);
         let shutdown_wait = reader.need("OPENCREDITS_SHUTDOWN_WAIT", duration);
+        let key_idle = reader.need("OPENCREDITS_KEY_IDLE", positive_duration);
         Some(Self {
             hold_lease: hold_lease?,
             passivate_after: passivate_after?,
             drain: drain?,
             settle_wait: settle_wait?,
             shutdown_wait: shutdown_wait?,
+            key_idle: key_idle?,
         })
     }
 }

@@ -192,7 +192,7 @@ impl FromStr for OnClientGone {
     }
 }
 
-/// Reads a span of time: a whole number and `ms`, `s`, `min` or `h`.
+/// Reads a span of time: a whole number and `ms`, `s`, `min`, `h` or `d`.
 ///
 /// # Errors
 /// A text of another form, or a span that does not fit.
@@ -204,6 +204,7 @@ pub fn duration(text: &str) -> Result<Duration, BadValue> {
         "s" => 1_000,
         "min" => 60_000,
         "h" => 3_600_000,
+        "d" => 24 * 3_600_000,
         _ => return Err(BAD),
     };
     // A hundred years: far enough for all, near enough for every timer.

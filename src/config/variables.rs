@@ -141,6 +141,11 @@ pub const VARIABLES: &[Variable] = &[
     plain("OPENCREDITS_DRAIN_COUNT", "1000", "answers read on at once after their clients left"),
     plain("OPENCREDITS_SETTLE_WAIT", "30s", "how long an answer's end waits for its settlement"),
     plain("OPENCREDITS_SHUTDOWN_WAIT", "30s", "how long running requests may go on after SIGTERM"),
+    plain(
+        "OPENCREDITS_KEY_IDLE",
+        "90d",
+        "how long a key made by the checkout stays good while nobody uses it",
+    ),
     absent(
         "OPENCREDITS_NODE_ADDRESS",
         "none: one node",

@@ -10,7 +10,7 @@ use crate::auth::Caller;
 struct Shop {
     fixture: Fixture,
     partner: Value,
-    user: Caller,
+    user: Arc<Caller>,
 }
 
 impl Shop {

@@ -5,6 +5,7 @@ mod apply;
 mod browser;
 mod express;
 mod fulfilment;
+mod idle;
 mod killed;
 mod login;
 mod mail;

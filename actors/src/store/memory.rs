@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use opencredits_schema::{
-    AccountId, Credits, Document, DocumentKind, EarningsRow, Event, HistoryRow, Key, KeyId,
+    AccountId, Credits, Document, DocumentKind, EarningsRow, Event, HistoryRow, Key, KeyId, KeyUse,
     Partner, PartnerBalance, PartnerId, Timestamp, UsageQuery,
 };
 
@@ -117,6 +117,15 @@ impl Store for MemoryStore {
                 key.revoked_at.get_or_insert(at);
                 key.clone()
             }))
+        })
+    }
+
+    fn use_key(&self, key: KeyId, used: KeyUse) -> Answered<'_, ()> {
+        self.run(|state| {
+            if let Some(key) = state.keys.get_mut(&key) {
+                key.used(used);
+            }
+            Ok(())
         })
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
 
 use opencredits_schema::{
-    AccountId, Document, DocumentKind, EarningsRow, Head, HistoryRow, Key, KeyId, Partner,
+    AccountId, Document, DocumentKind, EarningsRow, Head, HistoryRow, Key, KeyId, KeyUse, Partner,
     PartnerBalance, PartnerId, Timestamp, UsageQuery,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
@@ -128,6 +128,21 @@ fn ask<T: Send + 'static>(
     })
 }
 
+/// Changes a key; as it is then, `None` if there is none. Only the writer's thread changes keys.
+fn change_key(
+    connection: &Connection,
+    key: KeyId,
+    change: impl FnOnce(&mut Key),
+) -> Result<Option<Key>, StoreError> {
+    let sql = "SELECT body FROM keys WHERE id = ?1";
+    let found: Option<Key> = read::one(connection, sql, params![key.column()])?;
+    let Some(mut found) = found else { return Ok(None) };
+    change(&mut found);
+    let row = params![key.column(), to_text(&found)?];
+    connection.execute("UPDATE keys SET body = ?2 WHERE id = ?1", row).map_err(failed)?;
+    Ok(Some(found))
+}
+
 fn unavailable(error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
@@ -227,14 +242,14 @@ impl Store for SqliteStore {
 
     fn revoke_key(&self, key: KeyId, at: Timestamp) -> Answered<'_, Option<Key>> {
         self.write(move |connection| {
-            let sql = "SELECT body FROM keys WHERE id = ?1";
-            let found: Option<Key> = read::one(connection, sql, params![key.column()])?;
-            let Some(mut found) = found else { return Ok(None) };
-            found.revoked_at.get_or_insert(at);
-            let row = params![key.column(), to_text(&found)?];
-            connection.execute("UPDATE keys SET body = ?2 WHERE id = ?1", row).map_err(failed)?;
-            Ok(Some(found))
+            change_key(connection, key, |key| {
+                key.revoked_at.get_or_insert(at);
+            })
         })
+    }
+
+    fn use_key(&self, key: KeyId, used: KeyUse) -> Answered<'_, ()> {
+        self.write(move |connection| change_key(connection, key, |key| key.used(used)).map(|_| ()))
     }
 
     fn put_partner(&self, partner: Partner) -> Answered<'_, ()> {

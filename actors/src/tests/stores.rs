@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use opencredits_schema::{
-    Account, AccountId, Document, DocumentKind, Event, Head, RequestId, SettledBy, UsageQuery,
+    Account, AccountId, Document, DocumentKind, Event, Head, Key, KeyId, KeyUse, RequestId,
+    SettledBy, UsageQuery,
 };
 
 use super::{ACCOUNT, PARTNER, charged, checkpoint, grant, partner};
@@ -36,6 +37,37 @@ fn settle(request: u128, cost: i64) -> Command {
         by: SettledBy::Request,
         at: Timestamp::from_millis(1),
     }
+}
+
+#[tokio::test]
+async fn the_latest_use_of_a_key_is_kept_whatever_order_it_is_told_in() {
+    over_both(async |store| {
+        let key = Key {
+            id: KeyId::new(7),
+            hash: [7; 32],
+            account: ACCOUNT,
+            partner: PARTNER,
+            checkout: true,
+            rate_limit: None,
+            spend_limit: None,
+            expires_at: None,
+            revoked_at: None,
+            created: Timestamp::default(),
+            last_use: None,
+        };
+        store.put_key(key.clone()).await.unwrap();
+        let used = |at| KeyUse { at: Timestamp::from_millis(at), origin: Some(format!("o{at}")) };
+        for at in [5, 9, 7] {
+            store.use_key(key.id, used(at)).await.unwrap();
+        }
+        store.use_key(KeyId::new(8), used(5)).await.unwrap();
+        store.revoke_key(key.id, Timestamp::from_millis(8)).await.unwrap();
+        let revoked_at = Some(Timestamp::from_millis(8));
+        let expected = Key { last_use: Some(used(9)), revoked_at, ..key };
+        assert_eq!(store.key_by_hash([7; 32]).await.unwrap(), Some(expected.clone()));
+        assert_eq!(store.keys_of(ACCOUNT).await.unwrap(), [expected]);
+    })
+    .await;
 }
 
 #[tokio::test]
