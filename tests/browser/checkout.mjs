@@ -1,106 +1,15 @@
-// The checkout in a real browser: prints `ok <story>` for each, exits 1 if one failed.
-// Environment: BASE (the gateway), SHOP (the pretend partner's page), OTHER_SHOP (another partner's),
-// STRICT_SHOP (a partner's that lists other origins), SIM (the simulated Stripe), SHOTS (a folder for screenshots), ONLY (stories, by commas).
+// The checkout in a real browser.
+// Environment, beyond that of stage.mjs: OTHER_SHOP (another partner's page), STRICT_SHOP (a partner's that lists
+// other origins).
 
 import assert from "node:assert/strict";
-import { AsyncLocalStorage } from "node:async_hooks";
-import { mkdir, readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 
-import { chromium } from "playwright-core";
+import {
+  GOOD, buy, card, code, control, count, logIn, look, names, on, open,
+  play, press, screen, sessionOf, stripe, told, until, visit,
+} from "./stage.mjs";
 
-const { BASE, SHOP, OTHER_SHOP, STRICT_SHOP, SIM, SHOTS } = process.env;
-const GOOD = "4242424242424242";
-const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const ARGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
-
-await mkdir(SHOTS, { recursive: true });
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGS });
-let users = 0;
-/** The contexts that a story opened. */
-const opened = new AsyncLocalStorage();
-
-/** A page of the shop, with what the widget told it and what broke on it. */
-async function visit({ query = "", shop = SHOP, context: options = {}, before } = {}) {
-  const context = await browser.newContext({ locale: "en-US", ...options });
-  opened.getStore().push(context);
-  context.setDefaultTimeout(15_000);
-  const page = await context.newPage();
-  const broken = [];
-  page.on("pageerror", (error) => broken.push(String(error)));
-  page.on("console", (line) => {
-    if (line.type() === "error" && !/status of (4|5)\d\d/.test(line.text())) broken.push(line.text());
-  });
-  if (before) await before(context, page);
-  await page.goto(shop + query);
-  const email = `user${(users += 1)}@example.com`;
-  return { context, page, broken, email, frame: page.frameLocator("opencredits-checkout iframe") };
-}
-
-const told = ({ page }) =>
-  page.locator("#told li").evaluateAll((lines) => lines.map((line) => line.textContent));
-const names = async (visitor) => (await told(visitor)).map((line) => line.split(" ")[0]);
-const count = async (visitor, name) => (await names(visitor)).filter((one) => one === name).length;
-const until = (visitor, name) =>
-  visitor.page.locator("#told li", { hasText: new RegExp(`^${name} `) }).first().waitFor();
-const on = ({ frame }, id) => frame.getByTestId(id);
-const press = (visitor, id) => on(visitor, id).click();
-const screen = (visitor, name) => on(visitor, `screen-${name}`).waitFor();
-
-async function code(email) {
-  const answer = await fetch(`${BASE}/dev/mailbox?email=${email}`);
-  return (await answer.json()).messages[0].subject.split(" ")[0];
-}
-
-async function logIn(visitor) {
-  await on(visitor, "email").fill(visitor.email);
-  await press(visitor, "continue");
-  await on(visitor, "code").fill(await (await screen(visitor, "code"), code(visitor.email)));
-  await press(visitor, "continue");
-}
-
-async function open(visitor, amount = "amount-25") {
-  await visitor.page.click("#buy");
-  await on(visitor, amount).check();
-  await press(visitor, "continue");
-}
-
-/** The card form of the simulated Stripe, in its frame or on its page. */
-async function card(at, number) {
-  await at.getByTestId("card-number").fill(number);
-  await at.getByTestId("card-expiry").fill("12/40");
-  await at.getByTestId("card-cvc").fill("123");
-  await at.getByTestId("card-pay").click();
-}
-
-const stripe = (visitor) => visitor.frame.frameLocator("#payment iframe");
-const control = (what, fields) =>
-  fetch(`${SIM}/_sim/${what}`, { method: "POST", body: JSON.stringify(fields) });
-
-async function sessionOf(visitor) {
-  const line = (await told(visitor)).findLast((one) => one.startsWith("onCheckoutOpened"));
-  return JSON.parse(line.slice(line.indexOf("{"))).session_id;
-}
-
-/** Takes a picture and asks axe about the frame. */
-async function look(visitor, name) {
-  const frame = visitor.page.frames().find((one) => one.url().includes("/checkout/frame"));
-  await frame.evaluate(AXE);
-  const { violations } = await frame.evaluate(() => window.axe.run(document, { iframes: false }));
-  const what = violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" ")}`);
-  await visitor.page.screenshot({ path: `${SHOTS}/${name}.png` });
-  assert.deepEqual(what, [], `axe at ${name}`);
-}
-
-async function buy(visitor) {
-  await open(visitor);
-  await logIn(visitor);
-  await card(stripe(visitor), GOOD);
-  await screen(visitor, "success");
-}
+const { OTHER_SHOP, SHOP, SIM, STRICT_SHOP } = process.env;
 
 const STORIES = {
   async embedded() {
@@ -536,32 +445,4 @@ const STORIES = {
   },
 };
 
-const only = process.env.ONLY?.split(",");
-const stories = Object.entries(STORIES).filter(([name]) => !only || only.includes(name));
-let failed = 0;
-
-async function tell(name, story) {
-  const started = Date.now();
-  const contexts = [];
-  try {
-    const visitor = await opened.run(contexts, story);
-    assert.deepEqual(visitor?.broken ?? [], [], "nothing breaks on the page");
-    console.log(`ok ${name} ${Date.now() - started} ms`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED ${name}: ${error.stack}`);
-    const pages = contexts.flatMap((context) => context.pages());
-    for (const [at, page] of pages.entries()) {
-      await page.screenshot({ path: `${SHOTS}/failed-${name}-${at}.png` }).catch(() => {});
-    }
-  }
-  await Promise.all(contexts.map((context) => context.close()));
-}
-
-// A few at a time: they share two cores with all other tests.
-const queue = [...stories];
-await Promise.all([1, 2, 3].map(async () => {
-  for (let next = queue.shift(); next; next = queue.shift()) await tell(...next);
-}));
-await browser.close();
-process.exit(failed === 0 ? 0 : 1);
+await play(STORIES);
