@@ -59,17 +59,22 @@ async function start() {
   }
   brand.textContent = text.say("brand", { app: config.partner.name });
   port.onmessage = ({ data }) => {
-    if (data?.t === "amount" && typeof data.amount === "number" && order === null) {
-      amount = data.amount;
-      amountScreen();
-    }
+    if (data?.t === "amount" && typeof data.amount === "number" && order === null) preset(data.amount, amountScreen);
   };
-  amount = asked.amount;
   await restore(asked.userKey);
   tell({ t: "ready" });
-  if (amount === null) return amountScreen();
-  if (!fits(amount)) return amountScreen(range());
-  confirmScreen();
+  if (asked.amount === null) return amountScreen();
+  preset(asked.amount, confirmScreen);
+}
+
+/** Takes an amount that the page asks for; one that is not sold is asked anew. */
+function preset(/** @type {number} */ wanted, /** @type {() => void} */ shown) {
+  const good = fits(wanted);
+  amount = good ? wanted : null;
+  // Of what is no amount at all the loader has told the page itself, and says 0 here.
+  if (!good && wanted !== 0) report(new api.CheckoutError("invalid_amount", range(), false));
+  if (good) shown();
+  else amountScreen(range());
 }
 
 /** Takes over a key that the page kept, if it is still good. */

@@ -333,7 +333,8 @@
     const cents = Math.round(amount * 100);
     if (amount !== null && !(cents > 0 && Math.abs(cents - amount * 100) < 1e-6)) {
       fail({ code: "invalid_amount", message: "amount is not a number of dollars or euros above zero." });
-      amount = null;
+      // Below every range: the dialog asks anew and says what it takes.
+      amount = 0;
     }
     if (view) {
       if (amount !== null) view.port?.postMessage({ t: "amount", amount });
@@ -342,7 +343,7 @@
     const { publishableKey: pk, currency, checkoutMode: mode, locale = null, theme = null } = options;
     const userKey = getUserKey();
     const config = { pk, currency, mode, amount, userKey, locale, theme, origin: location.origin };
-    if (mode === "manual" && amount !== null && userKey) order(config);
+    if (mode === "manual" && amount && userKey) order(config);
     else later(config);
   }
 

@@ -25,6 +25,13 @@ async fn the_widget_works_in_a_real_browser() {
     shop.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn each_callback_fires_when_it_should() {
+    let shop = Shop::open().await;
+    assert!(play(&shop, "rules.mjs", &[]).await > 10);
+    shop.close().await;
+}
+
 /// Tells the stories of a script about a shop; how many there are.
 async fn play(shop: &Shop, script: &str, own: &[(&str, String)]) -> usize {
     let local = (Ipv4Addr::LOCALHOST, 0).into();
