@@ -36,6 +36,8 @@ const JSON: &str = "application/json";
 
 /// How long a browser may keep a file without asking: partners embed it by an address that stays.
 const CACHED: &str = "public, max-age=300";
+/// The same for what never changes.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
@@ -44,12 +46,30 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
 struct File {
     path: &'static str,
     kind: &'static str,
+    cached: &'static str,
     body: &'static [u8],
 }
 
 macro_rules! files {
     ($($path:literal, $kind:expr;)*) => {
-        &[$(File { path: $path, kind: $kind, body: include_bytes!(concat!("../widget/", $path)) }),*]
+        &[$(File {
+            path: $path,
+            kind: $kind,
+            cached: CACHED,
+            body: include_bytes!(concat!("../widget/", $path)),
+        }),*]
+    };
+}
+
+/// Loaders that pages pin by their hash: each stays as it was released, for good.
+macro_rules! releases {
+    ($($path:literal;)*) => {
+        &[$(File {
+            path: $path,
+            kind: SCRIPT,
+            cached: IMMUTABLE,
+            body: include_bytes!(concat!("../widget/releases/", $path)),
+        }),*]
     };
 }
 
@@ -68,6 +88,10 @@ const FILES: &[File] = files! {
     "strings/es.json", JSON;
 };
 
+const RELEASES: &[File] = releases! {
+    "sdk-0.1.0.js";
+};
+
 /// A file as it is sent.
 struct Ready {
     file: &'static File,
@@ -75,7 +99,8 @@ struct Ready {
     gzip: Option<Bytes>,
 }
 
-static READY: LazyLock<Vec<Ready>> = LazyLock::new(|| FILES.iter().map(Ready::new).collect());
+static READY: LazyLock<Vec<Ready>> =
+    LazyLock::new(|| FILES.iter().chain(RELEASES).map(Ready::new).collect());
 
 impl Ready {
     fn new(file: &'static File) -> Self {
@@ -106,7 +131,7 @@ pub fn file(request: &Incoming) -> Result<Response<Bytes>, ApiError> {
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_TYPE, ready.file.kind),
-        (CACHE_CONTROL, CACHED),
+        (CACHE_CONTROL, ready.file.cached),
         (VARY, "accept-encoding"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
@@ -149,6 +174,10 @@ pub fn page(text: &'static str) -> Response<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use sha2::Sha384;
+
     use super::*;
 
     #[test]
@@ -165,5 +194,55 @@ mod tests {
     fn the_loader_is_small() {
         let sdk = READY.iter().find(|ready| ready.file.path == "sdk.js").unwrap();
         assert!(sdk.gzip.as_ref().unwrap().len() <= 6 * 1024);
+    }
+
+    /// What a page writes into `integrity`.
+    fn integrity(body: &[u8]) -> String {
+        format!("sha384-{}", STANDARD.encode(Sha384::digest(body)))
+    }
+
+    #[test]
+    fn a_released_loader_never_changes() {
+        let published = include_str!("../widget/releases/integrity.txt");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/widget/releases");
+        let files = std::fs::read_dir(folder).unwrap().count() - 1;
+        assert_eq!(published.lines().count(), RELEASES.len());
+        assert_eq!(files, RELEASES.len(), "each file of the folder is served");
+        for (line, release) in published.lines().zip(RELEASES) {
+            assert_eq!(line, format!("{} {}", release.path, integrity(release.body)));
+        }
+        let (newest, hash) = published.lines().next_back().unwrap().split_once(' ').unwrap();
+        let told = include_str!("../docs/embed.md");
+        assert!(told.contains(&format!("/assets/{newest}\"")), "docs/embed.md shows {newest}");
+        assert!(told.contains(&format!("integrity=\"{hash}\"")), "docs/embed.md shows its hash");
+    }
+
+    #[test]
+    fn a_browser_keeps_a_release_for_good_and_the_moving_loader_for_minutes() {
+        for (path, cached) in [("sdk-0.1.0.js", IMMUTABLE), ("sdk.js", "public, max-age=300")] {
+            let request =
+                crate::admin::tests::Fixture::request("GET", &format!("/assets/{path}"), "");
+            let response = file(&request).unwrap();
+            assert_eq!(response.headers()[CACHE_CONTROL], cached, "{path}");
+            assert_eq!(response.headers()[CONTENT_TYPE], SCRIPT);
+        }
+        let request = crate::admin::tests::Fixture::request("GET", "/assets/sdk-0.0.9.js", "");
+        assert_eq!(file(&request).unwrap_err().code().status(), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn each_language_has_the_same_words() {
+        let words = |path: &str| {
+            let found = FILES.iter().find(|file| file.path == path).unwrap();
+            let all: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(found.body).unwrap();
+            all.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        for page in [""] {
+            let english = words(&format!("strings/{page}en.json"));
+            for language in ["de", "fr", "es"] {
+                assert_eq!(words(&format!("strings/{page}{language}.json")), english, "{language}");
+            }
+        }
     }
 }

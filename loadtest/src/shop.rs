@@ -30,9 +30,26 @@ impl Shop {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start(addr: SocketAddr, gateway: &str, publishable_key: &str) -> io::Result<Self> {
+        let loader = format!("<script src=\"{gateway}/assets/sdk.js\"></script>");
+        Self::with_loader(addr, gateway, publishable_key, &loader).await
+    }
+
+    /// The same page with another tag for the widget's loader.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn with_loader(
+        addr: SocketAddr,
+        gateway: &str,
+        publishable_key: &str,
+        loader: &str,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let page = PAGE.replace("{{gateway}}", gateway).replace("{{key}}", publishable_key);
+        let page = PAGE
+            .replace("{{loader}}", loader)
+            .replace("{{gateway}}", gateway)
+            .replace("{{key}}", publishable_key);
         // As strict as a careful partner's: nothing but the gateway's script, frame and API.
         let policy = format!(
             "default-src 'none'; script-src 'self' {gateway}; style-src 'self'; img-src data:; frame-src {gateway}; \

@@ -32,6 +32,30 @@ async fn each_callback_fires_when_it_should() {
     shop.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_loader_goes_on_working_and_another_file_does_not_load() {
+    let releases = std::fs::read_to_string(sdk::root().join("widget/releases/integrity.txt"));
+    for release in releases.unwrap().lines() {
+        let shop = Shop::open().await;
+        let (file, integrity) = release.split_once(' ').unwrap();
+        let other = format!("sha384-{}", "A".repeat(64));
+        let (pinned, spoiled) = (pin(&shop, file, integrity).await, pin(&shop, file, &other).await);
+        let own = [("SHOP", pinned.url()), ("SPOILED_SHOP", spoiled.url())];
+        assert_eq!(play(&shop, "pinned.mjs", &own).await, 2, "{file}");
+        shop.close().await;
+    }
+}
+
+/// The shop's page with a release of the loader.
+async fn pin(shop: &Shop, file: &str, integrity: &str) -> Page {
+    let base = &shop.world.base;
+    let loader = format!(
+        r#"<script src="{base}/assets/{file}" integrity="{integrity}" crossorigin="anonymous"></script>"#
+    );
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    Page::with_loader(local, base, &shop.publishable_key, &loader).await.unwrap()
+}
+
 /// Tells the stories of a script about a shop; how many there are.
 async fn play(shop: &Shop, script: &str, own: &[(&str, String)]) -> usize {
     let local = (Ipv4Addr::LOCALHOST, 0).into();
