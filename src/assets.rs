@@ -27,6 +27,8 @@ pub const FRAME: &str = include_str!("../widget/frame.html");
 pub const LAUNCH: &str = include_str!("../widget/launch.html");
 /// Where somebody applies to become a partner; `{{body}}` stands for the form.
 pub const APPLY: &str = include_str!("../widget/apply.html");
+/// Where somebody sees what their mail address owns.
+pub const ACCOUNT: &str = include_str!("../widget/account.html");
 /// Where Stripe's page sends the buyer.
 pub const RETURN: &str = include_str!("../widget/return.html");
 
@@ -82,10 +84,16 @@ const FILES: &[File] = files! {
     "frame/screens.js", SCRIPT;
     "frame/payment.js", SCRIPT;
     "frame/text.js", SCRIPT;
+    "account.css", STYLE;
+    "account.js", SCRIPT;
     "strings/en.json", JSON;
     "strings/de.json", JSON;
     "strings/fr.json", JSON;
     "strings/es.json", JSON;
+    "strings/account.en.json", JSON;
+    "strings/account.de.json", JSON;
+    "strings/account.fr.json", JSON;
+    "strings/account.es.json", JSON;
 };
 
 const RELEASES: &[File] = releases! {
@@ -238,11 +246,15 @@ mod tests {
                 serde_json::from_slice(found.body).unwrap();
             all.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
         };
-        for page in [""] {
-            let english = words(&format!("strings/{page}en.json"));
-            for language in ["de", "fr", "es"] {
-                assert_eq!(words(&format!("strings/{page}{language}.json")), english, "{language}");
-            }
+        for page in ["", "account."] {
+            let [english, german, french, spanish] = ["en", "de", "fr", "es"]
+                .map(|language| words(&format!("strings/{page}{language}.json")));
+            assert_eq!(german, french, "{page}");
+            assert_eq!(german, spanish, "{page}");
+            assert!(english.iter().all(|word| german.contains(word)), "{page}");
+            // In English the gateway's own words for an error can stand.
+            let more: Vec<_> = german.iter().filter(|word| !english.contains(word)).collect();
+            assert!(more.iter().all(|word| word.starts_with("error_")), "{more:?}");
         }
     }
 }

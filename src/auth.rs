@@ -51,6 +51,12 @@ impl Gateway {
         if is_good { Ok(caller) } else { Err(ApiError::invalid_user_key()) }
     }
 
+    /// Whether a key that nobody is using right now would be let in.
+    pub(crate) fn is_good(&self, key: &Key) -> bool {
+        let now = self.system.now();
+        key.is_good(now) && !self.key_uses.rested(key, key.resting_since(), now)
+    }
+
     /// The caller's partner, if browsers may use the key from where the request comes.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! The routes under `/checkout/` serve the frame that the widget opens in a partner's page. A key
 //! or an order's token travels in a header and never in a URL; there are no cookies.
 
+mod account;
 pub(crate) mod applications;
 mod desk;
 mod documents;
@@ -31,7 +32,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
 use crate::request::Incoming;
 
-/// All of `/checkout/…`.
+/// All of `/checkout/…` and `/account…`.
 ///
 /// # Errors
 /// 503 `checkout_off` while no Stripe keys are configured; else as each route documents.
@@ -39,7 +40,9 @@ pub async fn handle(
     gateway: &Arc<Gateway>,
     request: &Incoming,
 ) -> Result<Response<Bytes>, ApiError> {
-    let route = request.path.strip_prefix("/checkout/").unwrap_or_default();
+    let Some(route) = request.path.strip_prefix("/checkout/") else {
+        return account::handle(gateway, request).await;
+    };
     let parts: Vec<_> = route.split('/').collect();
     match (&request.method, parts.as_slice()) {
         (&Method::GET | &Method::HEAD, ["frame"]) => pages::frame(gateway, request).await,

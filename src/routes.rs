@@ -65,6 +65,8 @@ const PUBLIC: &[(&str, &str, Endpoint)] = &[
     ("/readyz", "GET", Endpoint::Ready),
     ("/assets/", "GET", Endpoint::Asset),
     ("/checkout/", "GET, POST", Endpoint::Checkout),
+    ("/account", "GET", Endpoint::Checkout),
+    ("/account/", "GET, POST, DELETE", Endpoint::Checkout),
     ("/partners/apply", "GET, POST", Endpoint::Apply),
     ("/stripe/webhook", "POST", Endpoint::Webhook),
     ("/dev/mailbox", "GET", Endpoint::Mailbox),

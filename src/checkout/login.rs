@@ -34,7 +34,8 @@ const EMAIL_MAX: usize = 254;
 #[derive(Serialize, Deserialize)]
 struct Login {
     email: String,
-    partner: PartnerId,
+    /// Where; `None` on the account page.
+    partner: Option<PartnerId>,
     code_hash: [u8; 32],
     tries: u32,
     used: bool,
@@ -49,10 +50,25 @@ pub(super) async fn send_code(
     gateway: &Gateway,
     request: &Incoming,
 ) -> Result<Response<Bytes>, ApiError> {
-    let desk = desk(gateway)?;
+    desk(gateway)?;
     let fields: Wish = request.json()?;
     let partner = partner::by_key(gateway, request, &fields.publishable_key).await?;
-    let email = normalised(&fields.email).ok_or_else(|| bad_field("email", "is no address"))?;
+    mail_code(gateway, request, &fields.email, Some(partner.id), &partner.name).await
+}
+
+/// Mails a code that is good at one place.
+///
+/// # Errors
+/// As [`send_code`].
+pub(super) async fn mail_code(
+    gateway: &Gateway,
+    request: &Incoming,
+    email: &str,
+    partner: Option<PartnerId>,
+    place: &str,
+) -> Result<Response<Bytes>, ApiError> {
+    let desk = desk(gateway)?;
+    let email = normalised(email).ok_or_else(|| bad_field("email", "is no address"))?;
     desk.mails_by_address.check(&request.peer)?;
     desk.mails_by_mailbox.check(&email)?;
     let attempt = keys::hex(&random::bytes::<16>().map_err(ApiError::internal)?);
@@ -60,7 +76,7 @@ pub(super) async fn send_code(
     let ends = gateway.system.now().plus_millis(LIFE_MS);
     let login = Login {
         email: email.clone(),
-        partner: partner.id,
+        partner,
         code_hash: code_hash(&attempt, &code),
         tries: 0,
         used: false,
@@ -69,9 +85,8 @@ pub(super) async fn send_code(
     let id = login_id(&attempt);
     documents::write(gateway, DocumentKind::Login, &id, 0, Some(ends), &login).await?;
     let text = format!(
-        "Your code for {}: {code}\n\nIt is good for 10 minutes. If you did not ask for it, ignore \
-         this mail; nobody gets in without it.\n",
-        partner.name
+        "Your code for {place}: {code}\n\nIt is good for 10 minutes. If you did not ask for it, \
+         ignore this mail; nobody gets in without it.\n"
     );
     let subject = format!("{code} is your OpenCredits code");
     desk.mailer.send(Mail { to: email, subject, text }).await?;
@@ -90,8 +105,7 @@ pub(super) async fn verify(
     same_origin(gateway, request)?;
     let fields: Entry = request.json()?;
     let partner = partner::by_key(gateway, request, &fields.publishable_key).await?;
-    let email = redeem(gateway, &fields.attempt, fields.code.trim(), partner.id).await?;
-    let account = find_or_create(gateway, &email).await?;
+    let account = redeem(gateway, &fields.attempt, &fields.code, Some(partner.id)).await?;
     let (key, user_key) = make_key(gateway, account, partner.id).await?;
     let consent_token = session::consent_token(gateway, &key).await?;
     let account = session::account(gateway, &key).await?;
@@ -102,7 +116,7 @@ pub(super) async fn verify(
 ///
 /// # Errors
 /// 403 from any other origin.
-fn same_origin(gateway: &Gateway, request: &Incoming) -> Result<(), ApiError> {
+pub(super) fn same_origin(gateway: &Gateway, request: &Incoming) -> Result<(), ApiError> {
     let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(ORIGIN) else { return Ok(()) };
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
@@ -111,13 +125,16 @@ fn same_origin(gateway: &Gateway, request: &Incoming) -> Result<(), ApiError> {
     if own.contains(&Some(authority)) { Ok(()) } else { Err(ApiError::origin_not_allowed()) }
 }
 
-/// The mail address whose code this is; the code is used up then.
-async fn redeem(
+/// The account of the mail address whose code this is, made if there is none; the code is used up then.
+///
+/// # Errors
+/// 400 `wrong_code` or `code_expired`.
+pub(super) async fn redeem(
     gateway: &Gateway,
     attempt: &str,
     code: &str,
-    partner: PartnerId,
-) -> Result<String, ApiError> {
+    partner: Option<PartnerId>,
+) -> Result<AccountId, ApiError> {
     const EXPIRED: &str = "The code has expired or was tried too often. Ask for a new one.";
     let expired = || ApiError::new(ErrorCode::CodeExpired, EXPIRED);
     let id = login_id(attempt);
@@ -127,7 +144,7 @@ async fn redeem(
     if over || login.ends <= gateway.system.now() {
         return Err(expired());
     }
-    let right = bool::from(login.code_hash.ct_eq(&code_hash(attempt, code)));
+    let right = bool::from(login.code_hash.ct_eq(&code_hash(attempt, code.trim())));
     login.tries = login.tries.saturating_add(1);
     login.used = right;
     // The try is counted before its answer, so that many at once are no more than five.
@@ -138,7 +155,7 @@ async fn redeem(
         return Err(ApiError::rate_limited(1));
     }
     if right {
-        return Ok(login.email);
+        return find_or_create(gateway, &login.email).await;
     }
     match TRIES_MAX.saturating_sub(login.tries) {
         0 => Err(expired()),

@@ -1,6 +1,7 @@
 //! The checkout over HTTP, against the simulated Stripe: every way from money to credits gives them
 //! once.
 
+mod account;
 mod apply;
 mod browser;
 mod express;

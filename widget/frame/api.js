@@ -20,7 +20,7 @@ export class CheckoutError extends Error {
  * @param {Record<string, string>} [headers]
  * @returns {Promise<any>}
  */
-async function call(method, path, body, headers = {}) {
+export async function call(method, path, body, headers = {}) {
   const init = /** @type {RequestInit} */ ({ method, headers: { ...headers } });
   if (body !== undefined) {
     init.body = JSON.stringify(body);

@@ -2,12 +2,16 @@
 
 const LANGUAGES = ["en", "de", "fr", "es"];
 
-/** @param {string | null} locale */
-export async function load(locale) {
+/**
+ * The checkout's words, and those of another page beside them.
+ * @param {string | null} locale @param {string} [page]
+ */
+export async function load(locale, page) {
   const wanted = locale ?? navigator.language;
   const short = wanted.slice(0, 2).toLowerCase();
   const language = LANGUAGES.includes(short) ? short : "en";
-  const words = await (await fetch(`/assets/strings/${language}.json`)).json();
+  const read = async (/** @type {string} */ of) => (await fetch(`/assets/strings/${of}${language}.json`)).json();
+  const words = { ...(await read("")), ...(page ? await read(page) : {}) };
   document.documentElement.lang = language;
   const format = (/** @type {Intl.NumberFormatOptions} */ options) => {
     try {
@@ -30,5 +34,9 @@ export async function load(locale) {
     },
     /** @param {number} number */
     number: (number) => format({ maximumFractionDigits: number < 10 ? 1 : 0 }).format(number),
+    /** To the last digit that there is: a microcredit. @param {number} number */
+    exact: (number) => format({ maximumFractionDigits: 6 }).format(number),
+    /** @param {number} seconds since 1970 */
+    date: (seconds) => new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(seconds * 1000),
   };
 }

@@ -33,6 +33,13 @@ async fn each_callback_fires_when_it_should() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_account_page_works_in_a_real_browser() {
+    let shop = Shop::open().await;
+    assert_eq!(play(&shop, "account.mjs", &[]).await, 6);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_released_loader_goes_on_working_and_another_file_does_not_load() {
     let releases = std::fs::read_to_string(sdk::root().join("widget/releases/integrity.txt"));
     for release in releases.unwrap().lines() {
