@@ -11,6 +11,7 @@ mod form;
 mod objects;
 mod pages;
 mod params;
+mod saved;
 mod server;
 mod state;
 mod webhooks;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::endpoints::Endpoint;
 use super::objects::list;
 use super::params::Bad;
-use super::state::{Kept, PayError, State, text as text_of};
+use super::state::{Kept, PayError, State, set, text as text_of};
 use super::webhooks::Webhooks;
 use super::{Seen, Shared, form};
 
@@ -53,6 +53,10 @@ pub(super) fn call(
             let (status, answer) = (answered.status.as_u16(), answered.body.clone());
             state.seen.push(Seen { status, answer, ..seen });
         }
+        if let Some(left) = state.lost.checked_sub(1) {
+            state.lost = left;
+            return refusal(&Bad::new(502, "The simulator was told to lose the answer"));
+        }
         answered
     })
 }
@@ -67,15 +71,17 @@ fn once(
     if let Some(kept) = key.as_ref().and_then(|key| state.kept.get(key)) {
         return replay(kept, &fingerprint);
     }
-    let body = match answer(state) {
-        Ok(body) => body,
-        // What is refused by its form is not kept under its key.
+    let answer = match answer(state) {
+        Ok(body) => Answer { status: StatusCode::OK, body, replayed: false },
+        // The bank's no is kept under its key; what is refused by its form is not.
+        Err(bad) if bad.card.is_some() => refusal(&bad),
         Err(bad) => return refusal(&bad),
     };
     if let Some(key) = key {
-        state.kept.insert(key, Kept { fingerprint, status: 200, body: body.clone() });
+        let (status, body) = (answer.status.as_u16(), answer.body.clone());
+        state.kept.insert(key, Kept { fingerprint, status, body });
     }
-    Answer { status: StatusCode::OK, body, replayed: false }
+    answer
 }
 
 fn replay(kept: &Kept, fingerprint: &str) -> Answer {
@@ -120,6 +126,15 @@ fn answer(
             let cents = form::text(params, "amount").and_then(|text| text.parse().ok());
             state.refund(payment, cents).map_err(|error| refused(&error))
         }
+        (&Method::POST, ["payment_intents"]) => state.charge_saved(params),
+        (&Method::GET, ["payment_intents"]) => Ok(state.payments_of(params)),
+        (&Method::GET, ["payment_methods"]) => {
+            Ok(state.methods_of(form::text(params, "customer").unwrap_or_default()))
+        }
+        (&Method::GET, ["customers" | "payment_methods", id]) => {
+            state.find_saved(id).cloned().ok_or_else(|| Bad::missing(id))
+        }
+        (&Method::POST, ["payment_methods", id, "detach"]) => state.detach(id),
         (&Method::GET, [kind @ ("payment_intents" | "charges" | "disputes" | "refunds"), id]) => {
             found(state, kind, id)
         }
@@ -174,8 +189,13 @@ fn refused(error: &PayError) -> Bad {
 
 fn refusal(bad: &Bad) -> Answer {
     let status = StatusCode::from_u16(bad.status).unwrap_or(StatusCode::BAD_REQUEST);
-    let body = json!({"error": {"type": bad.kind, "code": bad.code, "message": bad.message,
-        "param": bad.param}});
+    let mut error = json!({"type": bad.kind, "code": bad.code, "message": bad.message,
+        "param": bad.param});
+    if let Some(card) = &bad.card {
+        set(&mut error, "decline_code", json!(card.decline_code));
+        set(&mut error, "payment_intent", card.payment_intent.clone());
+    }
+    let body = json!({"error": error});
     Answer { status, body, replayed: false }
 }
 

@@ -7,6 +7,10 @@ pub enum Card {
     Good,
     /// 4000002500003155 and its like: asks the bank first, then pays.
     ThreeDs,
+    /// 4000002760003184: asks the bank each time, so it cannot be charged while the buyer is away.
+    ThreeDsAlways,
+    /// 4000000000000341: pays and is kept, but is declined when it is charged later.
+    DeclinedLater,
     /// 4000008400001629: asks the bank first, and is declined all the same.
     ThreeDsDeclined,
     /// 4000000000000259: pays, and the payment is disputed at once.
@@ -36,7 +40,9 @@ impl Card {
     pub fn by_number(number: &str) -> Option<Self> {
         let digits: String = number.chars().filter(|c| !c.is_whitespace()).collect();
         let known = match digits.as_str() {
-            "4000002500003155" | "4000002760003184" | "4000000000003220" => Self::ThreeDs,
+            "4000002500003155" | "4000000000003220" => Self::ThreeDs,
+            "4000002760003184" => Self::ThreeDsAlways,
+            "4000000000000341" => Self::DeclinedLater,
             "4000008400001629" => Self::ThreeDsDeclined,
             "4000000000000259" => Self::Disputed,
             "4000000000000002" => Self::Declined,
@@ -49,15 +55,36 @@ impl Card {
         is_card_number(&digits).then_some(known)
     }
 
+    /// Why it does not pay while the buyer is away.
+    pub(super) const fn off_session(self) -> Option<Decline> {
+        match self {
+            Self::ThreeDsAlways => Some(AWAY),
+            Self::DeclinedLater => Self::Declined.decline(),
+            Self::Good
+            | Self::ThreeDs
+            | Self::ThreeDsDeclined
+            | Self::Disputed
+            | Self::Declined
+            | Self::InsufficientFunds
+            | Self::Expired
+            | Self::BadCvc
+            | Self::ProcessingError => self.decline(),
+        }
+    }
+
     /// Whether the bank is asked first.
     pub(super) const fn asks(self) -> bool {
-        matches!(self, Self::ThreeDs | Self::ThreeDsDeclined)
+        matches!(self, Self::ThreeDs | Self::ThreeDsAlways | Self::ThreeDsDeclined)
     }
 
     /// Why it does not pay.
     pub(super) const fn decline(self) -> Option<Decline> {
         let (code, decline_code, message) = match self {
-            Self::Good | Self::ThreeDs | Self::Disputed => return None,
+            Self::Good
+            | Self::ThreeDs
+            | Self::ThreeDsAlways
+            | Self::DeclinedLater
+            | Self::Disputed => return None,
             Self::Declined | Self::ThreeDsDeclined => {
                 ("card_declined", Some("generic_decline"), "Your card was declined.")
             }
@@ -79,6 +106,13 @@ pub(super) const NOT_CONFIRMED: Decline = Decline {
     code: "payment_intent_authentication_failure",
     decline_code: Some("authentication_failed"),
     message: "We are unable to authenticate your payment method.",
+};
+
+/// What the buyer's bank says when it wants the buyer, who is away.
+const AWAY: Decline = Decline {
+    code: "authentication_required",
+    decline_code: Some("authentication_required"),
+    message: "Your card was declined. This transaction requires authentication.",
 };
 
 /// Luhn's check over 12 to 19 digits.

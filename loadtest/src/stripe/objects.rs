@@ -87,6 +87,33 @@ pub(super) fn payment(id: &str, session: &Value, metadata: &Value, now: i64) -> 
     })
 }
 
+/// A customer, who has a card.
+pub(super) fn customer(id: &str, email: &Value, now: i64) -> Value {
+    json!({
+        "id": id, "object": "customer", "address": null, "balance": 0, "created": now,
+        "currency": null, "default_source": null, "delinquent": false, "description": null,
+        "discount": null, "email": email, "invoice_prefix": null, "invoice_settings":
+        {"custom_fields": null, "default_payment_method": null, "footer": null,
+            "rendering_options": null}, "livemode": false, "metadata": {}, "name": null,
+        "phone": null, "preferred_locales": [], "shipping": null, "tax_exempt": "none",
+        "test_clock": null,
+    })
+}
+
+/// A card that is kept with a customer.
+pub(super) fn payment_method(id: &str, customer: &str, now: i64) -> Value {
+    json!({
+        "id": id, "object": "payment_method", "allow_redisplay": "limited",
+        "billing_details": {"address": null, "email": null, "name": null, "phone": null,
+            "tax_id": null},
+        "card": {"brand": "visa", "checks": null, "country": "US", "display_brand": "visa",
+            "exp_month": 12, "exp_year": 2040, "fingerprint": null, "funding": "credit",
+            "generated_from": null, "last4": "4242", "networks": null,
+            "regulated_status": "unregulated", "three_d_secure_usage": null},
+        "created": now, "customer": customer, "livemode": false, "metadata": {}, "type": "card",
+    })
+}
+
 /// The charge of a payment that succeeded, by a method that is told in `details`.
 pub(super) fn charge(id: &str, payment: &Value, details: &Value, now: i64) -> Value {
     json!({

@@ -12,6 +12,14 @@ pub(super) struct Bad {
     pub(super) code: Option<&'static str>,
     pub(super) message: String,
     pub(super) param: Option<String>,
+    pub(super) card: Option<Box<CardError>>,
+}
+
+/// What a card's refusal tells beyond its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CardError {
+    pub(super) decline_code: Option<&'static str>,
+    pub(super) payment_intent: Value,
 }
 
 impl Bad {
@@ -22,12 +30,13 @@ impl Bad {
             code: Some("parameter_invalid"),
             message: message.to_owned(),
             param: Some(param.to_owned()),
+            card: None,
         }
     }
 
     pub(super) fn new(status: u16, message: &str) -> Self {
         let kind = if status < 500 { "invalid_request_error" } else { "api_error" };
-        Self { status, kind, code: None, message: message.to_owned(), param: None }
+        Self { status, kind, code: None, message: message.to_owned(), param: None, card: None }
     }
 
     pub(super) fn missing(what: &str) -> Self {
@@ -67,18 +76,24 @@ const KNOWN: &[&str] = &[
     "ui_mode",
 ];
 
-/// What is wrong with the parameters of a new session, at `now` in unix seconds.
-pub(super) fn check(params: &Map<String, Value>, now: i64) -> Result<(), Bad> {
+/// Refuses parameters that are not known.
+pub(super) fn only(params: &Map<String, Value>, known_names: &[&str]) -> Result<(), Bad> {
     for name in form::leaves(params) {
         let known = |pattern: &&str| match pattern.strip_suffix('[') {
             Some(_) => name.starts_with(*pattern),
             None => name == **pattern,
         };
-        if !KNOWN.iter().any(known) {
+        if !known_names.iter().any(known) {
             let message = format!("Received unknown parameter: {name}");
             return Err(Bad { code: Some("parameter_unknown"), ..Bad::param(&name, &message) });
         }
     }
+    Ok(())
+}
+
+/// What is wrong with the parameters of a new session, at `now` in unix seconds.
+pub(super) fn check(params: &Map<String, Value>, now: i64) -> Result<(), Bad> {
+    only(params, KNOWN)?;
     let text = |path: &str| form::text(params, path);
     match text("mode") {
         Some("payment") => {}

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::cards::{Card, Decline, NOT_CONFIRMED};
 use super::params::{self, Bad};
+use super::saved::{self, Saved};
 use super::{Seed, Seen, objects};
 
 /// Why a session was not paid.
@@ -59,14 +60,17 @@ pub(super) struct State {
     serial: u64,
     pub(super) sessions: BTreeMap<String, Value>,
     lines: HashMap<String, Value>,
-    payments: HashMap<String, Value>,
-    charges: HashMap<String, Value>,
+    pub(super) payments: HashMap<String, Value>,
+    pub(super) charges: HashMap<String, Value>,
     disputes: HashMap<String, Value>,
     pub(super) refunds: HashMap<String, Value>,
     pub(super) events: Vec<Value>,
     unsent: Vec<Value>,
     pub(super) seen: Vec<Seen>,
     pub(super) kept: HashMap<String, Kept>,
+    pub(super) saved: Saved,
+    /// Answers that are still to be lost.
+    pub(super) lost: u32,
     outage: Option<Outage>,
 }
 
@@ -86,6 +90,8 @@ impl State {
             unsent: Vec::new(),
             seen: Vec::new(),
             kept: HashMap::new(),
+            saved: Saved::default(),
+            lost: 0,
             outage: None,
         }
     }
@@ -127,12 +133,13 @@ impl State {
         let now = self.now();
         params::check(form, now)?;
         let id = self.id("cs_test");
-        let session = objects::session(&id, &self.origin, form, now);
+        let mut session = objects::session(&id, &self.origin, form, now);
         self.lines.insert(id.clone(), objects::line_item(&id, &session, form, now));
         let payment_data = form.get("payment_intent_data").and_then(|data| data.get("metadata"));
         let metadata = payment_data.cloned().unwrap_or_else(|| json!({}));
         // Made with the session, told with the first attempt, as Stripe does.
-        let payment = objects::payment(&format!("pi_{id}"), &session, &metadata, now);
+        let mut payment = objects::payment(&format!("pi_{id}"), &session, &metadata, now);
+        saved::prepare(&mut session, &mut payment, form);
         self.payments.insert(format!("pi_{id}"), payment);
         self.sessions.insert(id, session.clone());
         Ok(session)
@@ -165,6 +172,7 @@ impl State {
         if let Some(decline) = card.decline() {
             return Err(self.decline(session, &decline));
         }
+        self.save_card(session, card);
         self.succeed(session, "checkout.session.completed", &objects::by_card());
         if card == Card::Disputed {
             let payment = self.payment_of(session)?;
@@ -310,15 +318,15 @@ impl State {
         if is_open { Ok(()) } else { Err(PayError::NotOpen(id.to_owned())) }
     }
 
-    fn set_session(&mut self, id: &str, fields: &[(&str, Value)]) -> Value {
+    pub(super) fn set_session(&mut self, id: &str, fields: &[(&str, Value)]) -> Value {
         set_all(self.sessions.get_mut(id), fields)
     }
 
-    fn set_payment(&mut self, id: &str, fields: &[(&str, Value)]) -> Value {
+    pub(super) fn set_payment(&mut self, id: &str, fields: &[(&str, Value)]) -> Value {
         set_all(self.payments.get_mut(id), fields)
     }
 
-    fn tell(&mut self, kind: &str, object: &Value) {
+    pub(super) fn tell(&mut self, kind: &str, object: &Value) {
         let event = objects::event(&self.id("evt"), kind, object, self.now());
         self.events.push(event.clone());
         self.unsent.push(event);
@@ -343,7 +351,7 @@ fn set_all(object: Option<&mut Value>, fields: &[(&str, Value)]) -> Value {
     object.clone()
 }
 
-fn set(object: &mut Value, name: &str, value: Value) {
+pub(super) fn set(object: &mut Value, name: &str, value: Value) {
     if let Value::Object(fields) = object {
         fields.insert(name.to_owned(), value);
     }
@@ -353,7 +361,7 @@ pub(super) fn text<'a>(object: &'a Value, name: &str) -> &'a str {
     object.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn number(object: &Value, name: &str) -> i64 {
+pub(super) fn number(object: &Value, name: &str) -> i64 {
     object.get(name).and_then(Value::as_i64).unwrap_or_default()
 }
 
