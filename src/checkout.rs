@@ -15,6 +15,7 @@ mod pages;
 mod partner;
 mod session;
 mod sweep;
+mod top_up;
 mod webhook;
 
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use opencredits_actors::StoreError;
 use opencredits_schema::{Credits, Key};
 
 pub use desk::{CheckoutSetupError, Desk};
-pub use sweep::look_after;
+pub use sweep::{look_after, sweep};
+pub(crate) use top_up::left;
 pub use webhook::receive as webhook;
 
 use crate::error::{ApiError, ErrorCode};
@@ -54,6 +56,7 @@ pub async fn handle(
         (&Method::GET, ["me"]) => session::me(gateway, request).await,
         (&Method::POST, ["consent"]) => session::consent(gateway, request).await,
         (&Method::POST, ["logout"]) => session::logout(gateway, request).await,
+        (&Method::POST, ["top-up", "off"]) => top_up::switch_off(gateway, request).await,
         (&Method::POST, ["orders"]) => orders::create(gateway, request).await,
         (&Method::GET, ["orders", id]) => orders::status(gateway, request, id).await,
         (&Method::POST, ["orders", id, "cancel"]) => orders::cancel(gateway, request, id).await,
@@ -67,9 +70,9 @@ pub async fn handle(
 fn allowed(parts: &[&str]) -> Option<&'static str> {
     match parts {
         ["frame" | "launch" | "return" | "config" | "me"] | ["orders", _] => Some("GET"),
-        ["login" | "verify" | "consent" | "logout" | "orders"] | ["orders", _, "cancel"] => {
-            Some("POST")
-        }
+        ["login" | "verify" | "consent" | "logout" | "orders"]
+        | ["orders", _, "cancel"]
+        | ["top-up", "off"] => Some("POST"),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ use opencredits_schema::{
 use opencredits_wire::{Dialect, Meter, count_tokens};
 use tokio::sync::Notify;
 
+use crate::checkout;
 use crate::gateway::Gateway;
 
 /// What was agreed when the hold was placed; nothing that changes later touches it.
@@ -380,7 +381,11 @@ async fn ask_end(
     gateway.metrics.open_streams.decrement(1.0);
     let answer = answer?;
     let charge = match answer.done {
-        Done::Settled(outcome) => outcome.total(),
+        Done::Settled(outcome) => {
+            let owner = (live.terms.account, live.terms.hold.partner);
+            checkout::left(&gateway, owner, answer.balance.minus(answer.held));
+            outcome.total()
+        }
         Done::Placed(_) | Done::Renewed | Done::Moved => Credits::ZERO,
     };
     Ok(Receipt { charge, balance: answer.balance })

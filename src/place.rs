@@ -10,6 +10,7 @@ use opencredits_schema::{
 use opencredits_wire::{Edits, OutputDemand, Request};
 
 use crate::auth::Caller;
+use crate::checkout;
 use crate::error::{ApiError, ErrorCode, LimitedBy, Shortage};
 use crate::gateway::Gateway;
 
@@ -122,6 +123,11 @@ impl Wish<'_> {
             Ok(answer) => self.placed(gateway, output, &exact, wished, answer.done),
             Err(AskError::Refused(Refusal::InsufficientCredits(shortfall))) => {
                 gateway.metrics.holds_refused.increment(1);
+                // Money does not help against a limit of the key's own.
+                if shortfall.limit != Limit::Key {
+                    let owner = (self.caller.key.account, self.partner.id);
+                    checkout::left(gateway, owner, shortfall.coverable);
+                }
                 Err(self.short(output, &exact, shortfall))
             }
             Err(error) => Err(refused(error)),

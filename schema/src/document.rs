@@ -18,6 +18,8 @@ pub enum DocumentKind {
     Consent,
     /// Somebody's wish to become a partner.
     Application,
+    /// A [`crate::TopUp`], due when something is to be done about it.
+    TopUp,
 }
 
 impl DocumentKind {
@@ -30,6 +32,7 @@ impl DocumentKind {
             Self::Webhook => 3,
             Self::Consent => 4,
             Self::Application => 5,
+            Self::TopUp => 6,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`Account::apply`] changes and refuses nothing, and replay is `apply` in a loop.
 
 mod account;
+mod calendar;
 mod checkpoint;
 mod credits;
 mod document;
@@ -15,9 +16,11 @@ mod order;
 mod price;
 mod record;
 mod referral;
+mod top_up;
 mod usage;
 
 pub use account::{Account, Command, Head, Hold, Limit, Place, RECENT_MAX, Refusal, Shortfall};
+pub use calendar::civil;
 pub use checkpoint::Checkpoint;
 pub use credits::{Credits, ParseCreditsError, PicoUsd};
 pub use document::{Document, DocumentKind};
@@ -28,10 +31,16 @@ pub use event::{
 pub use id::{AccountId, KeyId, OrderId, ParseIdError, PartnerId, RequestId, Timestamp};
 pub use ledger::{Entry, LedgerAccount, Posting, TrialBalance};
 pub use lot::{Lot, LotDispute, LotKind};
-pub use order::{ATTEMPTS_MAX, Attempt, CheckoutMode, Currency, Order, OrderStatus, credits_for};
+pub use order::{
+    ATTEMPTS_MAX, Attempt, CheckoutMode, Currency, Order, OrderStatus, TopUpWish, credits_for,
+};
 pub use price::*;
 pub use record::{
     EarningsRow, HistoryRow, Key, KeyUse, Partner, PartnerBalance, SQL_MIGRATIONS, UsageQuery,
 };
 pub use referral::ReferralRate;
+pub use top_up::{
+    DECLINES_MAX, NoTopUp, REST_AFTER_DECLINE_MS, REST_MS, SavedCard, TopUp, TopUpCharge, TopUpEnd,
+    TopUpOutcome, TopUpState, TopUpTerms,
+};
 pub use usage::{Basis, Status, Tier, ToolCalls, Usage};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Credits, KeyId, OrderId, PartnerId, Timestamp};
+use crate::{AccountId, Credits, KeyId, OrderId, PartnerId, Timestamp, TopUpTerms};
 
 /// Failed attempts that an order remembers.
 pub const ATTEMPTS_MAX: usize = 50;
@@ -41,6 +41,8 @@ pub enum CheckoutMode {
     NewTab,
     /// On Stripe's page, which the partner opens.
     Manual,
+    /// Not at all: the saved card is charged, as the buyer agreed to.
+    Auto,
 }
 
 /// How far an order is.
@@ -53,7 +55,7 @@ pub enum OrderStatus {
     Processing,
     /// The credits are in the balance.
     Paid,
-    /// A delayed method has failed.
+    /// The payment has failed, and no other will be tried.
     Failed,
     /// Nobody paid in time.
     Expired,
@@ -71,6 +73,15 @@ pub struct Attempt {
     pub code: String,
     /// For the buyer.
     pub message: String,
+}
+
+/// The buyer's wish to be topped up from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopUpWish {
+    /// What the buyer agrees to.
+    pub terms: TopUpTerms,
+    /// Whether it is in force: the card with which the order was paid is kept.
+    pub kept: bool,
 }
 
 /// A purchase of credits.
@@ -94,6 +105,12 @@ pub struct Order {
     pub credits: Credits,
     /// How the buyer pays.
     pub mode: CheckoutMode,
+    /// Whether the buyer had just logged in: only then may a page show whose account it is.
+    #[serde(default)]
+    pub by_login: bool,
+    /// What else the buyer wishes.
+    #[serde(default)]
+    pub top_up: Option<TopUpWish>,
     /// SHA-256 of the token that lets the page ask for the order.
     pub token_hash: [u8; 32],
     /// How far it is.
@@ -128,6 +145,12 @@ impl Order {
             | OrderStatus::Expired
             | OrderStatus::Canceled => false,
         }
+    }
+
+    /// Whether the buyer's wish to be topped up still has to be put in force.
+    #[must_use]
+    pub fn wants_top_up(&self) -> bool {
+        self.status == OrderStatus::Paid && self.top_up.is_some_and(|wish| !wish.kept)
     }
 
     /// The money has come, and the credits are durable. Stands against any later word.
@@ -192,6 +215,8 @@ mod tests {
             cents: 1000,
             credits: Credits::from_micro(1_000_000_000),
             mode: CheckoutMode::Embedded,
+            by_login: false,
+            top_up: None,
             token_hash: [0; 32],
             status: OrderStatus::Open,
             attempts: Vec::new(),

@@ -12,6 +12,7 @@ use opencredits_payments::{PaymentError, Stripe};
 use opencredits_schema::{AccountId, OrderId};
 
 use super::mail::{MailSetupError, Mailer};
+use super::top_up::TopUps;
 use crate::config::{Config, RateLimit, Secret};
 use crate::error::ApiError;
 
@@ -45,6 +46,7 @@ pub struct Desk {
     pub(super) mails_by_mailbox: Limits<String>,
     pub(super) asks: Limits<OrderId>,
     pub(super) orders: Limits<AccountId>,
+    pub(super) top_ups: TopUps,
 }
 
 impl std::fmt::Debug for Desk {
@@ -77,6 +79,7 @@ impl Desk {
             mails_by_mailbox: Limits::new(config.rates.login_per_email),
             asks: Limits::new(once),
             orders: Limits::new(ORDERS),
+            top_ups: TopUps::new(),
         }))
     }
 

@@ -4,10 +4,11 @@
 //! order marked paid; a crash between the two is healed by whoever asks next.
 
 use opencredits_actors::{AskError, StoreError};
-use opencredits_payments::{PaymentStatus, Session, SessionStatus};
-use opencredits_schema::{AccountId, Command, LotKind, Order, OrderStatus, Refusal};
+use opencredits_payments::{Payment, PaymentStatus, Session, SessionStatus};
+use opencredits_schema::{AccountId, CheckoutMode, Command, LotKind, Order, OrderStatus, Refusal};
 
 use super::orders::unavailable;
+use super::top_up::{self, Wake};
 use super::{Desk, documents};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -39,10 +40,7 @@ pub(super) async fn learn(
     session: &Session,
 ) -> Result<Order, ApiError> {
     if session.payment == PaymentStatus::Paid {
-        if !fits(order, session) {
-            metrics::counter!(MISMATCH).increment(1);
-            tracing::error!(order = %order.id, session = %session.id, currency = ?session.currency,
-                subtotal = session.subtotal_cents, "the payment is not what was ordered");
+        if !fits(order, session.currency.as_deref(), session.subtotal_cents) {
             return Ok(order.clone());
         }
         return credit(gateway, order, session.payment_intent.clone()).await;
@@ -59,6 +57,21 @@ pub(super) async fn learn(
     };
     let changed = documents::change_order(gateway, order.id, change).await?;
     changed.ok_or_else(ApiError::not_found)
+}
+
+/// The money of an automatic order's payment came.
+///
+/// # Errors
+/// 503 when the store does not answer; the same payment can be told again.
+pub(super) async fn paid(
+    gateway: &Gateway,
+    order: &Order,
+    payment: &Payment,
+) -> Result<(), ApiError> {
+    if fits(order, Some(&payment.currency), Some(payment.cents)) {
+        credit(gateway, order, Some(payment.id.clone())).await?;
+    }
+    Ok(())
 }
 
 /// Gives an order's credits, once, and marks it paid.
@@ -83,7 +96,15 @@ pub(super) async fn credit(
         }
     };
     let paid = documents::change_order(gateway, order.id, paid).await?;
-    paid.ok_or_else(ApiError::not_found)
+    let paid = paid.ok_or_else(ApiError::not_found)?;
+    if paid.mode == CheckoutMode::Auto {
+        top_up::ended(gateway, &paid).await?;
+    }
+    if let Some(desk) = gateway.desk.as_ref().filter(|_| paid.wants_top_up()) {
+        // The credits do not wait for it; one that finds no room is due in the sweep.
+        desk.top_ups.wake(Wake::Keep(paid.id));
+    }
+    Ok(paid)
 }
 
 /// Asks an account for a command about an order that may have been done before; durable after.
@@ -112,7 +133,12 @@ pub(super) async fn once(
     }
 }
 
-fn fits(order: &Order, session: &Session) -> bool {
-    session.currency.as_deref() == Some(order.currency.as_str())
-        && session.subtotal_cents == Some(order.cents.into())
+/// Whether what was paid is what was ordered. If not, somebody has to look.
+fn fits(order: &Order, currency: Option<&str>, cents: Option<i64>) -> bool {
+    let fits = currency == Some(order.currency.as_str()) && cents == Some(order.cents.into());
+    if !fits {
+        metrics::counter!(MISMATCH).increment(1);
+        tracing::error!(order = %order.id, ?currency, ?cents, "the payment is not what was ordered");
+    }
+    fits
 }

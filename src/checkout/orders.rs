@@ -5,14 +5,14 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use opencredits_payments::{NewSession, Page, PaymentError, Session};
 use opencredits_schema::{
-    CheckoutMode, Credits, Currency, Order, OrderId, OrderStatus, Timestamp, credits_for,
+    CheckoutMode, Credits, Currency, Order, OrderId, OrderStatus, Timestamp, TopUpWish, credits_for,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq as _;
 
 use super::documents::{self, Versioned};
-use super::{Desk, bad_field, desk, fulfil, partner, session};
+use super::{Desk, bad_field, desk, fulfil, partner, session, top_up};
 use crate::answer::json;
 use crate::error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
@@ -26,7 +26,8 @@ const LIFE_MS: i64 = 31 * 60_000;
 /// is the same order.
 ///
 /// # Errors
-/// 400 that names the field; 401; 403 `origin_not_allowed`; 409 for an attempt with other fields; 429
+/// 400 that names the field; 401 for a bad key, and for a top-up without the token of a login of the last
+/// half hour; 403 `origin_not_allowed`; 409 for an attempt with other fields; 429
 /// for many orders; 502 `payment_unavailable`.
 pub(super) async fn create(
     gateway: &Gateway,
@@ -46,6 +47,15 @@ pub(super) async fn create(
     if !is_attempt(&fields.attempt) {
         return Err(bad_field("attempt", "is not 16 to 64 letters, digits, - and _"));
     }
+    if fields.mode == CheckoutMode::Auto {
+        return Err(bad_field("mode", "is no way to pay"));
+    }
+    let top_up =
+        fields.top_up.map(|wish| wish.terms(cents, credits, fields.currency)).transpose()?;
+    let by_login = session::just_logged_in(gateway, request, &caller.key).await?;
+    if top_up.is_some() && !by_login {
+        return Err(session::log_in_again());
+    }
     desk.orders.check(&caller.key.account)?;
     // Both follow from what only this device knows, so that a repeat finds its order.
     let token = derived("token", &caller.key.hash, &fields.attempt);
@@ -59,6 +69,8 @@ pub(super) async fn create(
         cents,
         credits,
         mode: fields.mode,
+        by_login,
+        top_up: top_up.map(|terms| TopUpWish { terms, kept: false }),
         token_hash: keys::hash(&token),
         status: OrderStatus::Open,
         attempts: Vec::new(),
@@ -127,14 +139,16 @@ pub(super) async fn cancel(
 
 /// The order as wanted, or the one that the same attempt made before.
 async fn first_of(gateway: &Gateway, wanted: Order) -> Result<Order, ApiError> {
-    if documents::put_order(gateway, &wanted, 0).await? {
+    if documents::put(gateway, &wanted, 0).await? {
         return Ok(wanted);
     }
     let found = documents::order(gateway, wanted.id).await?;
     let Versioned { value: first, .. } = found.ok_or_else(|| ApiError::overloaded(1))?;
-    let same =
-        (first.cents, first.currency, first.mode) == (wanted.cents, wanted.currency, wanted.mode);
-    if same {
+    let asked = |order: &Order| {
+        let terms = order.top_up.map(|wish| wish.terms);
+        (order.cents, order.currency, order.mode, order.by_login, terms)
+    };
+    if asked(&first) == asked(&wanted) {
         return Ok(first);
     }
     const OTHER: &str = "This attempt has made an order with other fields. Use a new attempt.";
@@ -148,7 +162,7 @@ async fn open_session(gateway: &Gateway, desk: &Desk, order: &Order) -> Result<S
     let back = |result: &str| format!("{public}/checkout/return?result={result}");
     let page = match order.mode {
         CheckoutMode::Embedded => Page::Embedded,
-        CheckoutMode::NewTab | CheckoutMode::Manual => {
+        CheckoutMode::NewTab | CheckoutMode::Manual | CheckoutMode::Auto => {
             Page::Hosted { success_url: back("paid"), cancel_url: back("canceled") }
         }
     };
@@ -158,6 +172,9 @@ async fn open_session(gateway: &Gateway, desk: &Desk, order: &Order) -> Result<S
         cents: order.cents,
         product: format!("AI credits ({})", order.credits.to_json()),
         email,
+        // The partner's page has the key, and is told the address of Stripe's own page.
+        shows_email: order.by_login && order.mode == CheckoutMode::Embedded,
+        saves_card: order.top_up.is_some(),
         page,
         expires_at: order.expires.seconds(),
     };
@@ -220,21 +237,24 @@ pub(super) fn unavailable(error: PaymentError) -> ApiError {
 /// An amount in dollars or euros as cents, within the operator's bounds.
 fn cents(gateway: &Gateway, amount: &str) -> Result<u32, ApiError> {
     let orders = &gateway.config.orders;
-    let bad = |what: &str| bad_field("amount", what);
-    let parsed = Credits::parse(amount.trim()).map_err(|_| bad("is no amount such as 25.00"))?;
-    // A credit has six decimals, a price two.
-    let cents = parsed.micro() / 10_000;
-    if parsed.micro() % 10_000 != 0 {
-        return Err(bad("has more than two decimals"));
-    }
+    let cents = parse_cents(amount).map_err(|what| bad_field("amount", what))?;
     let dollars = |cents: u32| f64::from(cents) / 100.0;
     let (min, max) = (orders.min_cents, orders.max_cents);
-    match u32::try_from(cents) {
-        Ok(cents) if (min..=max).contains(&cents) => Ok(cents),
-        Ok(_) | Err(_) => {
-            Err(bad(&format!("is not between {} and {}", dollars(min), dollars(max))))
-        }
+    if (min..=max).contains(&cents) {
+        return Ok(cents);
     }
+    Err(bad_field("amount", &format!("is not between {} and {}", dollars(min), dollars(max))))
+}
+
+/// An amount in dollars or euros as cents, or what is wrong with it.
+pub(super) fn parse_cents(amount: &str) -> Result<u32, &'static str> {
+    const BAD: &str = "is no amount such as 25.00";
+    let parsed = Credits::parse(amount.trim()).map_err(|_| BAD)?;
+    // A credit has six decimals, a price two.
+    if parsed.micro() % 10_000 != 0 {
+        return Err("has more than two decimals");
+    }
+    u32::try_from(parsed.micro() / 10_000).map_err(|_| BAD)
 }
 
 fn is_attempt(text: &str) -> bool {
@@ -260,6 +280,7 @@ struct Fields {
     currency: Currency,
     mode: CheckoutMode,
     origin: String,
+    top_up: Option<top_up::Wish>,
 }
 
 #[derive(Serialize)]

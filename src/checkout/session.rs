@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use opencredits_actors::StoreError;
 use opencredits_schema::{AccountId, Credits, DocumentKind, Head, Key, PartnerId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{bad_field, documents};
+use super::documents::{self, Versioned};
+use super::{bad_field, top_up};
 use crate::answer::json;
 use crate::auth::Caller;
 use crate::error::{ApiError, ErrorCode};
@@ -22,6 +24,8 @@ pub(super) struct Account {
     balance: Box<RawValue>,
     email: Option<String>,
     consent: ConsentState,
+    /// What is charged by itself at this partner.
+    top_up: Option<top_up::Shown>,
 }
 
 #[derive(Serialize)]
@@ -52,22 +56,43 @@ const CONSENT_MS: i64 = 1_800_000;
 
 /// The account of a key, as its partner's checkout shows it.
 pub(super) async fn account(gateway: &Gateway, key: &Key) -> Result<Account, ApiError> {
-    let store = gateway.system.store();
-    let head = store.load(key.account).await?.map(|loaded| loaded.head);
-    let head = head.unwrap_or_else(|| Head::new(key.account));
     let consent = consent_of(gateway, key).await?;
-    let extra = consent.map_or(Credits::ZERO, |consent| consent.extra);
-    let here = head.bought_at(key.partner).plus(extra).minus(head.spent_by_partner(key.partner));
-    let elsewhere = head.balance.minus(here.max(Credits::ZERO)).max(Credits::ZERO);
-    let email = store.email_of(key.account).await?;
+    let (balance, here) = balances(gateway, key.account, key.partner).await?;
+    let elsewhere = balance.minus(here.max(Credits::ZERO)).max(Credits::ZERO);
+    let email = gateway.system.store().email_of(key.account).await?;
     Ok(Account {
-        balance: head.balance.to_json(),
+        balance: balance.to_json(),
         email: email.as_deref().map(masked),
         consent: ConsentState {
             needed: consent.is_none() && elsewhere.is_positive(),
             elsewhere: elsewhere.to_json(),
         },
+        top_up: top_up::shown(gateway, key).await?,
     })
+}
+
+/// What a partner's keys can still spend of an account, beside what running requests hold.
+pub(super) async fn spendable(
+    gateway: &Gateway,
+    account: AccountId,
+    partner: PartnerId,
+) -> Result<Credits, ApiError> {
+    let (balance, here) = balances(gateway, account, partner).await?;
+    Ok(balance.min(here).minus(gateway.system.view(account).await?.held))
+}
+
+/// An account's balance, and what its user lets a partner's keys spend beyond what they have.
+async fn balances(
+    gateway: &Gateway,
+    account: AccountId,
+    partner: PartnerId,
+) -> Result<(Credits, Credits), ApiError> {
+    let head = gateway.system.store().load(account).await?.map(|loaded| loaded.head);
+    let head = head.unwrap_or_else(|| Head::new(account));
+    let consent = consent_at(gateway, account, partner).await?;
+    let extra = consent.map_or(Credits::ZERO, |consent| consent.extra);
+    let here = head.bought_at(partner).plus(extra).minus(head.spent_by_partner(partner));
+    Ok((head.balance, here))
 }
 
 /// `GET /checkout/me`.
@@ -105,7 +130,8 @@ pub(super) async fn consent(
     let credits = dollars.and_then(|dollars| dollars.micro().checked_mul(100));
     let extra = credits.map(Credits::from_micro).filter(|credits| *credits <= Credits::MAX);
     let extra = extra.ok_or_else(|| bad_field("limit", "is no amount in dollars"))?;
-    let (id, key) = (consent_id(&caller.key), &caller.key);
+    let key = &caller.key;
+    let id = consent_id(key.account, key.partner);
     loop {
         let found = documents::read::<Consent>(gateway, DocumentKind::Consent, &id).await?;
         let version = found.map_or(0, |found| found.version);
@@ -150,28 +176,54 @@ pub(super) async fn caller(gateway: &Gateway, request: &Incoming) -> Result<Arc<
 pub(crate) async fn consent_of(
     gateway: &Gateway,
     key: &Key,
-) -> Result<Option<Consent>, opencredits_actors::StoreError> {
-    let found = documents::read(gateway, DocumentKind::Consent, &consent_id(key)).await?;
+) -> Result<Option<Consent>, StoreError> {
+    consent_at(gateway, key.account, key.partner).await
+}
+
+async fn consent_at(
+    gateway: &Gateway,
+    account: AccountId,
+    partner: PartnerId,
+) -> Result<Option<Consent>, StoreError> {
+    let id = consent_id(account, partner);
+    let found = documents::read(gateway, DocumentKind::Consent, &id).await?;
     Ok(found.map(|found| found.value))
 }
 
+/// # Errors
+/// 401 without the token of a login of the last half hour.
 async fn may_consent(gateway: &Gateway, request: &Incoming, key: &Key) -> Result<(), ApiError> {
-    const AGAIN: &str = "Log in again to change what this app may spend.";
-    let refused = || ApiError::new(ErrorCode::InvalidUserKey, AGAIN);
+    if just_logged_in(gateway, request, key).await? { Ok(()) } else { Err(log_in_again()) }
+}
+
+/// Whether a request carries the token that its key's user got for a code in the last half hour.
+pub(super) async fn just_logged_in(
+    gateway: &Gateway,
+    request: &Incoming,
+    key: &Key,
+) -> Result<bool, StoreError> {
     let token = request.headers.get("x-consent-token").and_then(|token| token.to_str().ok());
-    let id = may_consent_id(token.ok_or_else(refused)?);
+    let Some(token) = token else { return Ok(false) };
+    let id = may_consent_id(token);
     let found = documents::read::<MayConsent>(gateway, DocumentKind::Login, &id).await?;
-    let may = found.ok_or_else(refused)?.value;
-    let fits = may.account == key.account && may.partner == key.partner;
-    if fits && gateway.system.now() < may.ends { Ok(()) } else { Err(refused()) }
+    Ok(found.is_some_and(|Versioned { value: may, .. }| {
+        let fits = may.account == key.account && may.partner == key.partner;
+        fits && gateway.system.now() < may.ends
+    }))
+}
+
+/// 401: a key alone, which the partner's page has, may not say that.
+pub(super) fn log_in_again() -> ApiError {
+    const AGAIN: &str = "Log in again to change what this app may spend.";
+    ApiError::new(ErrorCode::InvalidUserKey, AGAIN)
 }
 
 fn may_consent_id(token: &str) -> String {
     format!("consent:{}", keys::hex(&keys::hash(token)))
 }
 
-fn consent_id(key: &Key) -> String {
-    format!("{}:{}", key.account, key.partner)
+fn consent_id(account: AccountId, partner: PartnerId) -> String {
+    format!("{account}:{partner}")
 }
 
 /// An address as somebody else may see it: `a•••@example.com`.

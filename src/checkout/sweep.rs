@@ -1,45 +1,59 @@
-//! Looks after what nobody asks about: orders whose webhook never came, logins and webhooks that are
-//! old enough to be forgotten.
+//! Looks after what nobody asks about: orders whose webhook never came, top-ups that a crash left open,
+//! logins and webhooks that are old enough to be forgotten.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use opencredits_actors::StoreError;
-use opencredits_schema::{DocumentKind, Order};
+use opencredits_schema::{DocumentKind, Order, Timestamp, TopUp};
 
-use super::fulfil;
+use super::{documents, fulfil, top_up};
 use crate::gateway::Gateway;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(30);
-/// Orders that are asked about in one sweep; the others are due in the next.
-const ORDERS_MAX: usize = 100;
+/// Orders, and top-ups, that are looked at in one sweep; the others are due in the next.
+const LOOKS_MAX: usize = 100;
 
-/// Sweeps for as long as it runs.
+/// Sweeps, and tops up, for as long as it runs.
 pub async fn look_after(gateway: Arc<Gateway>) {
-    let mut ticks = tokio::time::interval(EVERY);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = sweep(&gateway).await {
-            tracing::warn!(%error, "the checkout was not swept");
+    let sweeping = async {
+        let mut ticks = tokio::time::interval(EVERY);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = sweep(&gateway, gateway.system.now()).await {
+                tracing::warn!(%error, "the checkout was not swept");
+            }
         }
-    }
+    };
+    tokio::join!(sweeping, top_up::work(&gateway));
 }
 
-async fn sweep(gateway: &Gateway) -> Result<(), StoreError> {
+/// Looks at all that is due at a moment, as happens twice a minute by itself.
+///
+/// # Errors
+/// As the store says; what was not looked at is due the next time.
+pub async fn sweep(gateway: &Gateway, now: Timestamp) -> Result<(), StoreError> {
     let Some(desk) = &gateway.desk else { return Ok(()) };
     desk.upkeep();
-    let (store, now) = (gateway.system.store(), gateway.system.now());
+    top_up::load(gateway, desk).await?;
     for kind in [DocumentKind::Login, DocumentKind::Webhook, DocumentKind::Application] {
-        store.forget_documents(kind, now).await?;
+        gateway.system.store().forget_documents(kind, now).await?;
     }
-    for document in store.due_documents(DocumentKind::Order, now, ORDERS_MAX).await? {
-        let order: Result<Order, _> = serde_json::from_str(&document.body);
-        let Ok(order) = order else { continue };
-        // An order without a session was never shown to anybody.
-        let asked = fulfil::ask_stripe(gateway, desk, &order).await;
-        if let Err(error) = asked {
+    for order in documents::take_due::<Order>(gateway, now, LOOKS_MAX).await? {
+        let looked = if order.wants_top_up() {
+            top_up::keep(gateway, desk, &order).await
+        } else {
+            // An order without a session was never shown to anybody.
+            fulfil::ask_stripe(gateway, desk, &order).await.map(|_| ())
+        };
+        if let Err(error) = looked {
             tracing::warn!(order = %order.id, %error, "an order could not be looked after");
+        }
+    }
+    for due in documents::take_due::<TopUp>(gateway, now, LOOKS_MAX).await? {
+        if let Err(error) = top_up::look(gateway, desk, &due).await {
+            tracing::warn!(account = %due.account, %error, "a top-up could not be looked after");
         }
     }
     Ok(())

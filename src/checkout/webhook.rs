@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use opencredits_payments::{Event, Happened, Session, SessionStage, verify};
+use opencredits_payments::{Event, Happened, PaymentError, Session, SessionStage, verify};
 use opencredits_schema::{
-    Attempt, Command, Credits, DocumentKind, Order, OrderId, OrderStatus, Timestamp,
+    Attempt, CheckoutMode, Command, Credits, DocumentKind, Order, OrderId, OrderStatus, Timestamp,
 };
 
-use super::{desk, documents, fulfil, orders};
+use super::{desk, documents, fulfil, orders, top_up};
 use crate::answer::json;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -44,10 +44,24 @@ pub async fn receive(gateway: &Gateway, request: &Incoming) -> Result<Response<B
 async fn work_off(gateway: &Gateway, event: &Event) -> Result<(), ApiError> {
     match &event.happened {
         Happened::Session(stage, session) => of_session(gateway, event, *stage, session).await,
+        Happened::Paid(payment) => {
+            let Some(order) = find(gateway, payment.order.as_deref(), Some(&payment.id)).await?
+            else {
+                return unknown(event);
+            };
+            // Of any other order the session tells more.
+            if order.mode == CheckoutMode::Auto {
+                top_up::learn(gateway, &order, payment).await?;
+            }
+            Ok(())
+        }
         Happened::PaymentFailed { payment_intent, order, failure } => {
             let Some(order) = find(gateway, order.as_deref(), Some(payment_intent)).await? else {
                 return unknown(event);
             };
+            if order.mode == CheckoutMode::Auto {
+                return top_up::failed(gateway, &order, Some(payment_intent), failure).await;
+            }
             let attempt = Attempt {
                 event: event.id.clone(),
                 code: failure.code.clone(),
@@ -81,6 +95,7 @@ async fn work_off(gateway: &Gateway, event: &Event) -> Result<(), ApiError> {
             };
             tracing::warn!(order = %order.id, %dispute, ?stage, "a payment is disputed");
             let order = fulfil::credit(gateway, &order, Some(payment_intent.clone())).await?;
+            top_up::disputed(gateway, desk(gateway)?, &order).await?;
             let cents = u32::try_from((*cents).max(0)).unwrap_or(u32::MAX).min(order.cents);
             let part = |cents: u32| Credits::from_micro(cents.into());
             let command = Command::Dispute {
@@ -138,9 +153,12 @@ async fn find(
         return Ok(Some(order));
     }
     // Told before its purchase: Stripe knows whose payment it is.
-    let session = desk(gateway)?.stripe.session_of_payment(payment).await;
-    let session = session.map_err(orders::unavailable)?;
-    match session.and_then(|session| session.order?.parse::<OrderId>().ok()) {
+    let payment = match desk(gateway)?.stripe.payment(payment).await {
+        Ok(payment) => payment,
+        Err(PaymentError::Refused { status: 404, .. }) => return Ok(None),
+        Err(error) => return Err(orders::unavailable(error)),
+    };
+    match payment.order.and_then(|order| order.parse::<OrderId>().ok()) {
         Some(id) => Ok(documents::order(gateway, id).await?.map(|order| order.value)),
         None => Ok(None),
     }

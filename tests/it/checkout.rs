@@ -13,6 +13,7 @@ mod mail;
 mod objects;
 mod oracle;
 mod refunds;
+mod top_up;
 
 use std::net::Ipv4Addr;
 

@@ -8,9 +8,11 @@ use stripe::{
     Client, ClientBuilder, IdempotencyKey, RequestStrategy, StripeError, StripeRequest as _,
 };
 use stripe_checkout::checkout_session::{
-    CreateCheckoutSession, CreateCheckoutSessionAdaptivePricing, CreateCheckoutSessionLineItems,
+    CreateCheckoutSession, CreateCheckoutSessionAdaptivePricing,
+    CreateCheckoutSessionCustomerCreation, CreateCheckoutSessionLineItems,
     CreateCheckoutSessionLineItemsPriceData, CreateCheckoutSessionPaymentIntentData,
-    ExpireCheckoutSession, ListCheckoutSession, ProductData, RetrieveCheckoutSession,
+    CreateCheckoutSessionPaymentIntentDataSetupFutureUsage, ExpireCheckoutSession, ProductData,
+    RetrieveCheckoutSession,
 };
 use stripe_checkout::{
     CheckoutSession, CheckoutSessionMode, CheckoutSessionPaymentStatus,
@@ -44,7 +46,7 @@ pub enum PaymentError {
 /// A client of Stripe.
 #[derive(Clone)]
 pub struct Stripe {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl fmt::Debug for Stripe {
@@ -72,11 +74,9 @@ impl Stripe {
     /// # Errors
     /// [`PaymentError`].
     pub async fn create_session(&self, wanted: &NewSession) -> Result<Session, PaymentError> {
-        let key = IdempotencyKey::new(format!("cs-{}", wanted.order))
-            .map_err(|error| PaymentError::Unknown(error.to_string()))?;
         let request = creation(wanted).customize();
-        let sent = request.request_strategy(RequestStrategy::Idempotent(key)).send(&self.client);
-        sent.await.map(Session::from).map_err(failed)
+        let sent = request.request_strategy(once(format!("cs-{}", wanted.order))?);
+        sent.send(&self.client).await.map(Session::from).map_err(failed)
     }
 
     /// A session as it is now.
@@ -88,17 +88,6 @@ impl Stripe {
         sent.map(Session::from).map_err(failed)
     }
 
-    /// The session of a payment: disputes tell nothing else. `None` if the payment was made in some
-    /// other way.
-    ///
-    /// # Errors
-    /// [`PaymentError`].
-    pub async fn session_of_payment(&self, id: &str) -> Result<Option<Session>, PaymentError> {
-        let sent = ListCheckoutSession::new().payment_intent(id).send(&self.client).await;
-        let found = sent.map_err(failed)?.data.into_iter().next();
-        Ok(found.map(Session::from))
-    }
-
     /// Ends a session, so that nobody can pay it any more.
     ///
     /// # Errors
@@ -107,6 +96,12 @@ impl Stripe {
         let sent = ExpireCheckoutSession::new(id).send(&self.client).await;
         sent.map(Session::from).map_err(failed)
     }
+}
+
+/// What makes a call that is repeated the same call.
+pub(crate) fn once(key: String) -> Result<RequestStrategy, PaymentError> {
+    let key = IdempotencyKey::new(key).map_err(|error| PaymentError::Unknown(error.to_string()))?;
+    Ok(RequestStrategy::Idempotent(key))
 }
 
 fn creation(wanted: &NewSession) -> CreateCheckoutSession {
@@ -124,10 +119,12 @@ fn creation(wanted: &NewSession) -> CreateCheckoutSession {
         quantity: Some(1),
         ..CreateCheckoutSessionLineItems::new()
     };
+    let off_session = CreateCheckoutSessionPaymentIntentDataSetupFutureUsage::OffSession;
     // A session's metadata does not go over to its payment, and refunds tell only the payment.
     let payment = CreateCheckoutSessionPaymentIntentData {
         metadata: Some(metadata.clone()),
         receipt_email: wanted.email.clone(),
+        setup_future_usage: wanted.saves_card.then_some(off_session),
         ..CreateCheckoutSessionPaymentIntentData::new()
     };
     // Else a buyer pays in another currency, and the amounts cannot be compared.
@@ -141,8 +138,13 @@ fn creation(wanted: &NewSession) -> CreateCheckoutSession {
         .adaptive_pricing(pricing)
         .expires_at(wanted.expires_at);
     let request = match &wanted.email {
-        Some(email) => request.customer_email(email.clone()),
-        None => request,
+        Some(email) if wanted.shows_email => request.customer_email(email.clone()),
+        Some(_) | None => request,
+    };
+    let request = if wanted.saves_card {
+        request.customer_creation(CreateCheckoutSessionCustomerCreation::Always)
+    } else {
+        request
     };
     match &wanted.page {
         Page::Embedded => request
@@ -182,7 +184,7 @@ impl From<CheckoutSession> for Session {
     }
 }
 
-fn failed(error: StripeError) -> PaymentError {
+pub(crate) fn failed(error: StripeError) -> PaymentError {
     match error {
         // Conflicts (409), limits (429) and Stripe's own failures pass.
         StripeError::Stripe(error, status) if status < 500 && status != 409 && status != 429 => {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use opencredits_schema::DisputeStage;
 use serde::Deserialize;
 
-use crate::{PaymentStatus, Session, SessionStatus};
+use crate::{Payment, PaymentStage, PaymentStatus, Session, SessionStatus};
 
 /// A body that is no event of Stripe's.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ pub struct Event {
 pub enum Happened {
     /// Something with a checkout session.
     Session(SessionStage, Session),
+    /// The money of a payment came.
+    Paid(Payment),
     /// An attempt to pay failed; the buyer may try again.
     PaymentFailed {
         /// The payment.
@@ -83,6 +85,21 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    pub(crate) fn new(
+        code: Option<String>,
+        decline_code: Option<String>,
+        message: Option<String>,
+    ) -> Self {
+        // The bank's word says more than Stripe's.
+        let code = decline_code.filter(|code| code != "generic_decline").or(code);
+        Self {
+            code: code.unwrap_or_else(|| "card_declined".to_owned()),
+            message: message.unwrap_or_else(|| "The payment failed.".to_owned()),
+        }
+    }
+}
+
 impl Event {
     /// Reads a body whose signature was checked.
     ///
@@ -96,6 +113,7 @@ impl Event {
             "checkout.session.async_payment_succeeded" => object.session(SessionStage::DelayedPaid),
             "checkout.session.async_payment_failed" => object.session(SessionStage::DelayedFailed),
             "checkout.session.expired" => object.session(SessionStage::Expired),
+            "payment_intent.succeeded" => object.paid(),
             "payment_intent.payment_failed" => object.payment_failed(),
             "charge.refunded" => object.refunded(),
             "charge.dispute.created" => object.disputed(DisputeStage::Opened),
@@ -190,15 +208,21 @@ impl Object {
         Some(Happened::Session(stage, session))
     }
 
+    fn paid(mut self) -> Option<Happened> {
+        Some(Happened::Paid(Payment {
+            order: self.order(),
+            id: self.id,
+            stage: PaymentStage::Succeeded,
+            currency: self.currency?,
+            cents: self.amount?,
+            card: None,
+        }))
+    }
+
     fn payment_failed(mut self) -> Option<Happened> {
         let order = self.order();
         let error = self.last_payment_error?;
-        // The bank's word says more than Stripe's.
-        let code = error.decline_code.filter(|code| code != "generic_decline").or(error.code);
-        let failure = Failure {
-            code: code.unwrap_or_else(|| "card_declined".to_owned()),
-            message: error.message.unwrap_or_else(|| "The payment failed.".to_owned()),
-        };
+        let failure = Failure::new(error.code, error.decline_code, error.message);
         Some(Happened::PaymentFailed { payment_intent: self.id, order, failure })
     }
 

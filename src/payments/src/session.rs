@@ -29,6 +29,10 @@ pub struct NewSession {
     pub product: String,
     /// Where the receipt goes, if that is known.
     pub email: Option<String>,
+    /// Whether Stripe's page may show that address: whoever sees the page sees it.
+    pub shows_email: bool,
+    /// Whether the card is kept, to be charged later while the buyer is away. Stripe's page says so.
+    pub saves_card: bool,
     /// Where the buyer pays.
     pub page: Page,
     /// Unix seconds; Stripe takes 30 minutes to a day from now.

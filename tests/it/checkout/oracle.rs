@@ -7,8 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use opencredits_loadtest::stripe::{Card, sign};
+use opencredits_payments::{NewPayment, Stripe};
+use opencredits_schema::{Currency, SavedCard};
 use serde_json::json;
 
+use super::top_up::{order_by_login, wish};
 use super::{Order, Shop, WEBHOOK_SECRET, answer};
 use crate::operate::until;
 use crate::sdk;
@@ -63,7 +66,14 @@ async fn stripes_own_description_takes_every_request() {
         let (status, state) = answer(request).await;
         assert_eq!((status, &state["status"]), (200, &json!("canceled")), "it was expired");
     }
-    // A dispute of a payment that nobody knows: the session of it is asked for.
+    charges_a_saved_card(&oracle).await;
+    let entered = shop.log_in_at(&shop.publishable_key, "b@example.com").await;
+    let (key, token) = (&entered["user_key"], &entered["consent_token"]);
+    let wish = wish(&shop, "attempt-of-a-top-up", "100");
+    let (key, token) = (key.as_str().unwrap(), token.as_str().unwrap());
+    let (status, made) = order_by_login(&shop, key, token, &wish).await;
+    assert_eq!(status, 201, "a card that is kept: {made}");
+    // A dispute of a payment that nobody knows: Stripe is asked whose it is.
     let event = json!({"id": "evt_1", "type": "charge.dispute.created", "data": {"object":
         {"id": "dp_1", "payment_intent": "pi_1", "amount": 5}}})
     .to_string();
@@ -73,6 +83,23 @@ async fn stripes_own_description_takes_every_request() {
     let request = shop.client.http.post(url).header("stripe-signature", header).body(event);
     assert_eq!(answer(request).await.0, 200);
     shop.close().await;
+}
+
+/// Charges a card that is kept, asks what became of it, and reads a payment.
+async fn charges_a_saved_card(oracle: &Oracle) {
+    let stripe = Stripe::new("sk_test_x", &oracle.origin).unwrap();
+    let card = SavedCard { customer: "cus_1".to_owned(), method: "pm_1".to_owned() };
+    let wanted = NewPayment {
+        order: "ord_1".to_owned(),
+        currency: Currency::Eur,
+        cents: 500,
+        card,
+        email: Some("a@example.com".to_owned()),
+        since: 1_800_000_000,
+    };
+    stripe.charge(&wanted).await.unwrap();
+    assert_eq!(stripe.charged(&wanted).await.unwrap(), None, "it remembers nothing");
+    stripe.payment("pi_1").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
