@@ -84,6 +84,7 @@ const FILES: &[File] = files! {
     "frame/screens.js", SCRIPT;
     "frame/payment.js", SCRIPT;
     "frame/text.js", SCRIPT;
+    "frame/top_up.js", SCRIPT;
     "account.css", STYLE;
     "account.js", SCRIPT;
     "strings/en.json", JSON;

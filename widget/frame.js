@@ -5,6 +5,7 @@ import * as api from "./frame/api.js";
 import * as payment from "./frame/payment.js";
 import * as screens from "./frame/screens.js";
 import { load } from "./frame/text.js";
+import * as topUp from "./frame/top_up.js";
 
 const { alertLine, button, field, form, heading, quiet, show, soft, statusLine } = screens;
 const PK = new URLSearchParams(location.search).get("pk") ?? "";
@@ -19,6 +20,7 @@ const PATIENCE_MS = 20_000;
 /** @type {string | null} */ let userKey = null;
 /** @type {any} The account as the gateway shows it. */ let account = null;
 /** @type {number | null} */ let amount = null;
+/** @type {topUp.Wish | null} */ let wished = null;
 /** @type {any} The order under way. */ let order = null;
 /** @type {() => void} */ let stopWatching = () => {};
 let attempt = crypto.randomUUID();
@@ -91,44 +93,83 @@ async function restore(/** @type {string | null} */ kept) {
 
 // ---- The screens, in the order in which a newcomer sees them.
 
-function bar() {
+function bar(/** @type {() => void} */ again) {
   if (!userKey || !account) return null;
   const words = text.say("logged_in", {
     email: account.email ?? "", balance: text.number(Number(account.balance)),
   });
-  return screens.make("div", { class: "bar" }, soft(words), quiet("logout", text.say("logout"), logout));
+  const who = screens.make("div", { class: "bar" }, soft(words), quiet("logout", text.say("logout"), logout));
+  const off = async () => {
+    try {
+      account = { ...account, ...(await api.topUpOff(/** @type {string} */ (userKey))) };
+      again();
+    } catch (error) {
+      stopped(error, again);
+    }
+  };
+  const inForce = topUp.state(text, account.top_up, off);
+  return inForce ? screens.make("div", {}, who, inForce) : who;
+}
+
+/** The wish to be topped up, where that is not in force already. */
+function wishing() {
+  if (account?.top_up?.on) return null;
+  const made = topUp.wishing(text, asked.currency, Number(config.credits_per_unit[asked.currency]), wished);
+  made.suggest(amount);
+  return made;
+}
+
+/** Takes the wish over; `false` where its terms cannot be. */
+function wishes(/** @type {ReturnType<typeof wishing>} */ wish, /** @type {FormData} */ data, /** @type {HTMLElement} */ line) {
+  const read = wish ? wish.read(data, Number(amount)) : null;
+  if (read === undefined) line.textContent = text.say("top_up_bad", { amount: price() });
+  else wished = read;
+  return read !== undefined;
 }
 
 function amountScreen(problem = "") {
   const { set, box } = screens.amounts(text, config, asked.currency, amount);
   const line = alertLine(problem);
   const worth = soft("");
-  set.addEventListener("change", () => estimate(worth, Number(new FormData(made).get("amount"))));
-  const made = form([set, box, worth, line], text.say("continue"), async (data) => {
+  const wish = wishing();
+  /** @returns {number | null} */
+  const written = (/** @type {FormData} */ data) => {
     const picked = data.get("amount");
-    const written = String(picked === "other" ? data.get("other") : picked ?? "");
-    const value = Number(written.trim().replace(",", "."));
-    if (!/^\s*\d+([.,]\d{1,2})?\s*$/.test(written) || !fits(value)) {
+    const value = String(picked === "other" ? data.get("other") : picked ?? "").trim();
+    return /^\d+([.,]\d{1,2})?$/.test(value) ? Number(value.replace(",", ".")) : null;
+  };
+  set.addEventListener("change", () => estimate(worth, Number(new FormData(made).get("amount"))));
+  const parts = [set, box, worth, ...(wish ? [wish.box] : []), line];
+  const made = form(parts, text.say("continue"), async (data) => {
+    const value = written(data);
+    if (value === null || !fits(value)) {
       line.textContent = range();
       return;
     }
     amount = value;
+    if (!wishes(wish, data, line)) return;
     attempt = crypto.randomUUID();
     await next();
   });
-  show("amount", [bar(), heading(text.say("amount_title")), made]);
+  made.addEventListener("input", () => wish?.suggest(written(new FormData(made))));
+  show("amount", [bar(amountScreen), heading(text.say("amount_title")), made]);
   if (amount) estimate(worth, amount);
 }
 
 function confirmScreen() {
   const words = text.say("confirm", { amount: price(), app: config.partner.name });
-  const made = form([], text.say("continue"), next);
-  show("confirm", [bar(), heading(words), made]);
+  const line = alertLine();
+  const wish = wishing();
+  const made = form([...(wish ? [wish.box] : []), line], text.say("continue"), async (data) => {
+    if (wishes(wish, data, line)) await next();
+  });
+  show("confirm", [bar(confirmScreen), heading(words), made]);
 }
 
 /** From the amount to whatever is still missing. */
 async function next() {
-  if (!userKey) return emailScreen();
+  // The page's key is not enough to have a card charged by itself either.
+  if (!userKey || (wished && !account?.consent_token)) return emailScreen();
   // Who has not just logged in spends what was bought here; the page's key is not enough for more.
   if (account?.consent?.needed && account.consent_token) return consentScreen();
   if (asked.mode === "new_tab") return tabScreen();
@@ -203,7 +244,7 @@ function tabScreen() {
     pay(opened);
   };
   const words = text.say("pay_in_tab", { amount: price() });
-  show("pay", [bar(), heading(text.say("pay_title")), button("pay", words, press)]);
+  show("pay", [bar(tabScreen), heading(text.say("pay_title")), button("pay", words, press)]);
 }
 
 // ---- Paying.
@@ -211,11 +252,11 @@ function tabScreen() {
 async function pay(/** @type {Window | null} */ tab = null) {
   const wish = {
     publishable_key: PK, attempt, amount: Number(amount).toFixed(2), currency: asked.currency,
-    mode: asked.mode, origin: asked.origin,
+    mode: asked.mode, origin: asked.origin, ...(wished ? { top_up: wished } : {}),
   };
   show("creating", [heading(text.say("creating")), statusLine("")]);
   try {
-    order = await api.order(/** @type {string} */ (userKey), wish);
+    order = await api.order(/** @type {string} */ (userKey), wish, account?.consent_token);
   } catch (error) {
     tab?.close();
     if (/** @type {any} */ (error).code === "invalid_user_key") return loggedOut();
@@ -300,8 +341,10 @@ function decided(/** @type {any} */ state) {
 
 function successScreen(/** @type {number} */ added, /** @type {number} */ balance) {
   const words = text.say("success", { added: text.number(added), balance: text.number(balance) });
+  const terms = wished && { ...wished, amount: Number(amount), currency: asked.currency };
   show("success", [
     heading(text.say("success_title")), statusLine(words),
+    terms && soft(topUp.sentence(text, terms)),
     button("done", text.say("done"), () => tell({ t: "done" })),
   ]);
 }
@@ -331,6 +374,7 @@ async function logout() {
 function loggedOut() {
   userKey = null;
   account = null;
+  wished = null;
   tell({ t: "logout" });
   amountScreen();
 }

@@ -9,7 +9,21 @@ import {
   play, press, screen, sessionOf, stripe, told, until, visit,
 } from "./stage.mjs";
 
-const { OTHER_SHOP, SHOP, SIM, STRICT_SHOP } = process.env;
+const { BASE, OTHER_SHOP, SHOP, SIM, STRICT_SHOP } = process.env;
+
+/** The account as the gateway shows it to the page's key. */
+async function me(visitor) {
+  const key = await visitor.page.evaluate(() => OpenCredits.getUserKey());
+  return (await fetch(`${BASE}/checkout/me`, { headers: { "x-user-key": key } })).json();
+}
+
+async function eventually(check) {
+  for (let tries = 0; tries < 150; tries += 1) {
+    if (await check()) return;
+    await new Promise((done) => { setTimeout(done, 100); });
+  }
+  assert.fail(`never: ${check}`);
+}
 
 const STORIES = {
   async embedded() {
@@ -337,6 +351,76 @@ const STORIES = {
     await press(visitor, "close");
     await visitor.page.getByRole("button", { name: "Send" }).click();
     await visitor.page.getByText("The quick brown fox").waitFor();
+    return visitor;
+  },
+
+  async auto_top_up() {
+    const visitor = await visit();
+    await visitor.page.click("#buy");
+    await on(visitor, "amount-5").check();
+    assert.equal(await on(visitor, "top-up").isChecked(), false, "nobody is talked into it");
+    await look(visitor, "top-up-offered");
+    await on(visitor, "top-up").check();
+    assert.equal(await on(visitor, "threshold").inputValue(), "100");
+    assert.equal(await on(visitor, "monthly_cap").inputValue(), "20");
+    await look(visitor, "top-up-terms");
+    await on(visitor, "threshold").fill("501");
+    await press(visitor, "continue");
+    await visitor.frame.getByRole("alert").filter({ hasText: "fewer credits than $5" }).waitFor();
+    await on(visitor, "threshold").fill("500");
+    await press(visitor, "continue");
+    await logIn(visitor);
+    await card(stripe(visitor), GOOD);
+    await screen(visitor, "success");
+    await visitor.frame.getByText("Tops up by $5 when fewer than 500 credits are left").waitFor();
+    await look(visitor, "top-up-success");
+    await press(visitor, "done");
+    await eventually(async () => (await me(visitor)).top_up?.on);
+    await visitor.page.getByRole("button", { name: "Send" }).click();
+    await visitor.page.getByText("The quick brown fox").waitFor();
+    await eventually(async () => (await me(visitor)).balance > 900);
+    // The page that is loaded anew has the key and no login: enough to see it and to end it.
+    await visitor.page.reload();
+    await visitor.page.click("#buy");
+    await on(visitor, "top-up-state").waitFor();
+    assert.equal(await on(visitor, "top-up").count(), 0);
+    await look(visitor, "top-up-on");
+    await press(visitor, "top-up-off");
+    await on(visitor, "top-up").waitFor();
+    assert.equal(await on(visitor, "top-up-state").count(), 0);
+    // Not enough to begin it again: that takes a login.
+    await on(visitor, "amount-5").check();
+    await on(visitor, "top-up").check();
+    await press(visitor, "continue");
+    await screen(visitor, "email");
+    return visitor;
+  },
+
+  async auto_top_up_that_the_bank_ends() {
+    const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+    const visitor = await visit({ context: phone, query: "?locale=de" });
+    await visitor.page.click("#buy");
+    await on(visitor, "amount-5").check();
+    await on(visitor, "top-up").check();
+    await on(visitor, "threshold").fill("500");
+    await look(visitor, "phone-top-up-terms");
+    const small = await visitor.frame.locator("button, label.check, .field input").evaluateAll((all) =>
+      all.filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 44).length);
+    assert.equal(small, 0, "nothing is too small for a thumb");
+    await press(visitor, "continue");
+    await logIn(visitor);
+    await card(stripe(visitor), "4000002760003184");
+    await stripe(visitor).getByTestId("threeds-complete").click();
+    await screen(visitor, "success");
+    await press(visitor, "done");
+    await eventually(async () => (await me(visitor)).top_up?.on);
+    await visitor.page.getByRole("button", { name: "Send" }).click();
+    await visitor.page.getByText("The quick brown fox").waitFor();
+    await eventually(async () => (await me(visitor)).top_up?.ended === "authentication");
+    await visitor.page.reload();
+    await visitor.page.click("#buy");
+    await visitor.frame.getByText("Das automatische Aufladen ist aus: Ihre Bank").waitFor();
+    await look(visitor, "phone-top-up-ended");
     return visitor;
   },
 

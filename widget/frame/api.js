@@ -55,8 +55,12 @@ export const consent = (
   /** @type {string} */ limit,
 ) => call("POST", "/checkout/consent", { limit }, { ...withKey(key), "x-consent-token": token });
 export const logout = (/** @type {string} */ key) => call("POST", "/checkout/logout", {}, withKey(key));
-export const order = (/** @type {string} */ key, /** @type {object} */ wish) =>
-  call("POST", "/checkout/orders", wish, withKey(key));
+export const order = (
+  /** @type {string} */ key,
+  /** @type {object} */ wish,
+  /** @type {string | undefined} */ token,
+) => call("POST", "/checkout/orders", wish, { ...withKey(key), ...(token ? { "x-consent-token": token } : {}) });
+export const topUpOff = (/** @type {string} */ key) => call("POST", "/checkout/top-up/off", {}, withKey(key));
 export const state = (/** @type {{order: string, token: string}} */ order) =>
   call("GET", `/checkout/orders/${order.order}`, undefined, withToken(order.token));
 export const cancel = (/** @type {{order: string, token: string}} */ order) =>

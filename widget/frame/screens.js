@@ -24,7 +24,7 @@ export function show(/** @type {string} */ name, /** @type {(Node | string | nul
   main.dataset.testid = `screen-${name}`;
   main.removeAttribute("aria-busy");
   main.replaceChildren(...parts.filter((part) => part !== null));
-  const field = main.querySelector("input:checked") ?? main.querySelector("input:not([type=radio])");
+  const field = main.querySelector("[type=radio]:checked") ?? main.querySelector("input:not([type=radio], [type=checkbox])");
   const shown = field?.checkVisibility() ? field : null;
   const first = shown ?? main.querySelector("h1");
   if (first instanceof HTMLElement) first.focus({ preventScroll: true });
