@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Hyper;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -68,18 +69,43 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Answer, ClientError> {
-        let mut request = Request::builder().method(method).uri(url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into()))?;
         let whole = async {
-            let (head, body) = self.hyper.request(request).await?.into_parts();
+            let (head, body) = self.begin(method, url, headers, body).await?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(ClientError::Body)?.to_bytes();
             Ok(Answer { status: head.status, headers: head.headers, body })
         };
         tokio::time::timeout(ANSWER_TIMEOUT, whole).await.unwrap_or(Err(ClientError::Slow))
+    }
+
+    /// Sends a request and gives back the answer once its head is there, for whoever reads the body
+    /// as it comes. Nothing bounds it: put a time-out around it.
+    ///
+    /// # Errors
+    /// When no head comes.
+    pub async fn begin(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Ok(self.hyper.request(request.body(Full::new(body.into()))?).await?)
+    }
+}
+
+impl ClientError {
+    /// Whether the request certainly never left.
+    pub fn never_left(&self) -> bool {
+        match self {
+            Self::Request(_) => true,
+            Self::Connection(error) => error.is_connect(),
+            Self::Body(_) | Self::Slow => false,
+        }
     }
 }
 

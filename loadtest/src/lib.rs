@@ -5,6 +5,7 @@
 pub mod client;
 pub mod demo;
 pub mod gateway;
+pub mod receipts;
 mod serve;
 pub mod shop;
 pub mod simulators;
