@@ -276,7 +276,11 @@ impl Running {
             Event::Placed(hold) => Done::Placed(hold.clone()),
             Event::Renewed { .. } => Done::Renewed,
             Event::Settled(settlement) => Done::Settled(Outcome::from(settlement.as_ref())),
-            Event::Adjusted(settlement) => Done::Settled(Outcome::from(settlement.as_ref())),
+            // The asker hears what its request costs in all; the event is only the difference.
+            Event::Adjusted(settlement) => {
+                let whole = self.account.outcome(settlement.charged.request);
+                Done::Settled(whole.copied().unwrap_or_else(|| Outcome::from(settlement.as_ref())))
+            }
             Event::Repeated(outcome) => Done::Settled(*outcome),
             Event::Released { request, by } => Done::Settled(Outcome {
                 request: *request,

@@ -311,7 +311,9 @@ async fn a_start_settles_what_a_crash_left_open_once() {
             assert!(system.stop(LONG).await);
         }
         let system = System::start(Arc::clone(&store), settings(4)).await.unwrap();
-        system.ask(ACCOUNT, late(1, 40)).await.unwrap();
+        let corrected = system.ask(ACCOUNT, late(1, 40)).await.unwrap();
+        let Done::Settled(outcome) = corrected.done else { panic!("{corrected:?}") };
+        assert_eq!(outcome.total().micro(), 40, "what it costs in all, not the correction");
         assert_eq!(balance(&system, ACCOUNT).await, (60, 0));
         system
     })

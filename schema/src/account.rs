@@ -156,7 +156,9 @@ impl Account {
         }
     }
 
-    fn outcome(&self, request: RequestId) -> Option<&Outcome> {
+    /// How a request has ended, adjustments included, as far as it is remembered.
+    #[must_use]
+    pub fn outcome(&self, request: RequestId) -> Option<&Outcome> {
         self.recent.iter().rev().find(|outcome| outcome.request == request)
     }
 
