@@ -3,6 +3,7 @@
 #![recursion_limit = "256"]
 
 pub mod client;
+pub mod crash;
 pub mod demo;
 pub mod gateway;
 pub mod receipts;

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use opencredits_loadtest::crash::{self, Fault, Length};
 use opencredits_loadtest::demo::{self, DemoError, Options};
 use opencredits_loadtest::simulators::Providers;
 use opencredits_loadtest::stop_signal;
@@ -35,6 +37,30 @@ enum Verb {
         /// Folder of the database [default: a temporary one].
         #[arg(long)]
         data: Option<PathBuf>,
+    },
+    /// Breaks a gateway at random moments under load, and proves that its books hold.
+    Crash {
+        /// The gateway's program [default: `opencredits` beside this one].
+        #[arg(long)]
+        gateway: Option<PathBuf>,
+        /// Makes the schedule [default: a random one].
+        #[arg(long)]
+        seed: Option<u64>,
+        /// The least number of crashes.
+        #[arg(long, default_value_t = 27)]
+        crashes: usize,
+        /// The least number of requests.
+        #[arg(long, default_value_t = 10_000)]
+        requests: usize,
+        /// Goes on for so long, instead of to those numbers.
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// Breaks nothing else, such as 'torn write'; can be said more than once.
+        #[arg(long, value_parser = fault)]
+        only: Vec<Fault>,
+        /// Prints the report as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Serves all four simulated providers on one address.
     SimulateProviders {
@@ -66,6 +92,12 @@ enum Verb {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
+        Verb::Crash { gateway, seed, crashes, requests, minutes, only, json } => {
+            let counts = Length::Counts { crashes, requests };
+            let time = |minutes: u64| Duration::from_secs(minutes.saturating_mul(60));
+            let length = minutes.map_or(counts, |minutes| Length::Time(time(minutes)));
+            return crash(gateway, seed, length, only, json).await;
+        }
         Verb::Demo { listen, admin_listen, shop_listen, data } => {
             demo::run(Options { listen, admin_listen, shop_listen, data }).await
         }
@@ -77,12 +109,46 @@ async fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing is left to do where even the error stream is gone.
-            drop(writeln!(std::io::stderr(), "error: {error}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    // Nothing is left to do where even the error stream is gone.
+    drop(writeln!(std::io::stderr(), "error: {error}"));
+    ExitCode::FAILURE
+}
+
+fn fault(name: &str) -> Result<Fault, String> {
+    let names = Fault::ALL.map(Fault::name).join("', '");
+    Fault::by_name(name).ok_or_else(|| format!("it is none of '{names}'"))
+}
+
+/// Runs it and prints what it found; fails if the books do not hold.
+async fn crash(
+    gateway: Option<PathBuf>,
+    seed: Option<u64>,
+    length: Length,
+    faults: Vec<Fault>,
+    json: bool,
+) -> ExitCode {
+    let beside = || std::env::current_exe().map(|own| own.with_file_name("opencredits"));
+    let gateway = match gateway.map_or_else(beside, Ok) {
+        Ok(gateway) => gateway,
+        Err(error) => return fail(&error),
+    };
+    let seed = seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default());
+    let options = crash::Options { gateway, seed, length, faults, lying_disk: false };
+    // Told first, so that a run that is broken off can be run again.
+    drop(writeln!(std::io::stderr(), "seed {seed}"));
+    let report = match crash::run(&options).await {
+        Ok(report) => report,
+        Err(error) => return fail(&error),
+    };
+    let told =
+        if json { serde_json::to_string(&report).unwrap_or_default() } else { report.to_string() };
+    drop(writeln!(std::io::stdout(), "{told}"));
+    if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn simulate_stripe(

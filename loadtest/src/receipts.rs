@@ -17,6 +17,7 @@ use opencredits_schema::{Credits, RequestId};
 use crate::client::Client;
 
 pub use acknowledged::{Acknowledged, Totals};
+pub(crate) use ask::exact;
 pub use ask::{Access, AuditError};
 pub use told::{End, Tokens, Told};
 

@@ -142,6 +142,15 @@ impl Stripe {
         self.shared.webhooks.release(reversed);
     }
 
+    /// Tells everything again, as Stripe does for days while it is not heard; newest first if told so.
+    pub fn tell_again(&self, reversed: bool) {
+        let mut events = self.events();
+        if reversed {
+            events.reverse();
+        }
+        self.shared.webhooks.send(events);
+    }
+
     /// Resolves when no webhook is under way; put a time-out around it.
     pub async fn until_delivered(&self) {
         self.shared.webhooks.until_idle().await;

@@ -1,10 +1,15 @@
 //! kill -9 in the middle of many streams: no end that a client has seen is lost, nothing is
 //! charged twice, no hold stays.
 
+mod run;
+mod stream;
+mod tampered;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opencredits_loadtest::receipts::Told;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -143,31 +148,16 @@ async fn read(
     let request = answer.headers().get("x-opencredits-request-id").unwrap();
     let request = request.to_str().unwrap().to_owned();
     progress.send_modify(|now| now.begun += 1);
-    let mut text = Vec::new();
+    let mut told = Told::default();
     let mut seen = None;
     while let Ok(Some(bytes)) = answer.chunk().await {
-        text.extend(bytes);
+        told.push(&bytes);
         if seen.is_none() {
-            seen = end(&String::from_utf8_lossy(&text));
+            seen = told.end().map(|end| (end.charge.micro(), end.tokens.unwrap().output));
             progress.send_modify(|now| now.ended += usize::from(seen.is_some()));
         }
     }
     Seen { request, end: seen }
-}
-
-/// The cost and the output tokens that a stream tells, if it has its end.
-fn end(text: &str) -> Option<(i64, u64)> {
-    if !text.contains("data: [DONE]\n\n") && !text.contains("\"type\":\"message_stop\"}\n\n") {
-        return None;
-    }
-    let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    let mut usages = events.filter_map(|event| {
-        let event: Value = serde_json::from_str(event).ok()?;
-        event["usage"].is_object().then(|| event["usage"].clone())
-    });
-    let usage = usages.next_back().unwrap();
-    let output = usage["completion_tokens"].as_u64().or_else(|| usage["output_tokens"].as_u64());
-    Some((micro(&usage["cost"]), output.unwrap()))
 }
 
 async fn open_checkpoints(gateway: &Process) -> u64 {
@@ -178,18 +168,11 @@ async fn open_checkpoints(gateway: &Process) -> u64 {
 
 /// Starts the gateway and kills it as soon as it has the file: before or in its recovery.
 async fn kill_during_start(site: &Site, settings: &Settings) {
-    let mut child = process::spawn(settings);
-    let lock = site.folder.path().join("oc.db.lock");
-    let own = format!("process {},", child.id());
-    let has_the_file = async {
-        while !std::fs::read_to_string(&lock).unwrap_or_default().contains(&own) {
-            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), has_the_file).await.unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let mut child = process::program(settings).serve().unwrap();
+    let database = site.folder.path().join("oc.db");
+    let locks = tokio::time::timeout(Duration::from_secs(60), child.locks(&database)).await;
+    assert!(locks.unwrap(), "it ended by itself");
+    child.kill();
 }
 
 /// The charges of all users, by their rows' ids; nothing is held and the books balance.

@@ -8,13 +8,11 @@ use super::ask::{self, Row};
 use super::{Access, AuditError, Receipts, Seen};
 use crate::client::Client;
 
-/// Reads each account's newest rows and checks each new receipt against them. What [`super::audit`]
-/// checks once in the end, as far as it can be while requests run.
+/// Reads each account's newest rows and checks receipts against all that were read so far. What
+/// [`super::audit`] checks once in the end, as far as it can be while requests run.
 #[derive(Debug, Default)]
 pub struct Acknowledged {
     accounts: Vec<Account>,
-    /// Receipts that were checked already.
-    checked: usize,
     totals: Totals,
 }
 
@@ -45,7 +43,7 @@ struct Charge {
 }
 
 impl Acknowledged {
-    /// Looks at what is new, and says what was acknowledged and is not there.
+    /// Reads what is new, and says which of these receipts (those since the last look) are not there.
     ///
     /// # Errors
     /// When the gateway does not answer, or not in its documented form.
@@ -65,10 +63,8 @@ impl Acknowledged {
                 account.read(row, &mut self.totals);
             }
         }
-        let new = receipts.requests.iter().skip(self.checked);
-        self.checked = receipts.requests.len();
         let mut lines = Vec::new();
-        for receipt in new {
+        for receipt in &receipts.requests {
             let (Seen::End(end), Some(request)) = (receipt.seen, receipt.request) else { continue };
             let account = self.accounts.get(receipt.payer);
             let charge = account.and_then(|account| account.charges.get(&request));

@@ -135,9 +135,13 @@ impl Account<'_> {
                 self.say(format!("request {request}: {line}"));
             }
         }
-        // Whose head never came back: the gateway alone knows its name.
+        // Whose head never came back: the gateway alone knows its name. The dearest charge is the one
+        // of the request that could cost the most.
+        for receipts in nameless.values_mut() {
+            receipts.sort_by_key(|receipt| receipt.at_most.unwrap_or(Credits::MAX));
+        }
         let mut unclaimed: Vec<_> = charged.into_iter().collect();
-        unclaimed.sort_by_key(|(request, _)| *request);
+        unclaimed.sort_by_key(|(request, rows)| (total(rows).negated(), *request));
         for (request, rows) in unclaimed {
             let model = rows.first().map_or("", |row| &row.model);
             let Some(receipt) = nameless.get_mut(model).and_then(Vec::pop) else {
@@ -160,10 +164,11 @@ fn differences(receipt: &Receipt, rows: &[&Row]) -> Vec<String> {
     let mut lines = Vec::new();
     let count = |kind: &str| rows.iter().filter(|row| row.kind == kind).count();
     let (charges, adjustments) = (count("usage"), count("adjustment"));
-    if charges > 1 || adjustments > 1 || adjustments > charges {
+    // A hold that was released before its request ended has an adjustment alone.
+    if charges > 1 || adjustments > 1 {
         lines.push(format!("charged {charges} times and adjusted {adjustments} times"));
     }
-    let sum: Credits = rows.iter().map(|row| row.credits.negated()).sum();
+    let sum = total(rows);
     if let Some(row) = rows.iter().find(|row| row.model != *receipt.model) {
         lines.push(format!("of model {}, not {}", row.model, receipt.model));
     }
@@ -171,14 +176,14 @@ fn differences(receipt: &Receipt, rows: &[&Row]) -> Vec<String> {
         lines.push(format!("charged {sum}, but it could cost {most} at most"));
     }
     match receipt.seen {
-        Seen::End(End { charge, .. }) if charges == 0 => {
+        Seen::End(End { charge, .. }) if rows.is_empty() => {
             lines.push(format!("its client saw its end and {charge}, it was not charged"));
         }
         Seen::End(End { charge, .. }) if charge != sum => {
             lines.push(format!("its client was told {charge}, it was charged {sum}"));
         }
         Seen::End(end) => lines.extend(usage_differences(&end, rows)),
-        Seen::Refused if charges > 0 => lines.push(format!("refused, and charged {sum}")),
+        Seen::Refused if !rows.is_empty() => lines.push(format!("refused, and charged {sum}")),
         Seen::Refused | Seen::Broken => {}
     }
     lines
@@ -292,6 +297,11 @@ impl MovedKind {
             Self::Dispute => "dispute",
         }
     }
+}
+
+/// What a request was charged in all.
+fn total(rows: &[&Row]) -> Credits {
+    rows.iter().map(|row| row.credits.negated()).sum()
 }
 
 fn is_usage(row: &Row) -> bool {

@@ -1,0 +1,236 @@
+//! The gateway's program as a child process: started, heard, signalled, killed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+pub use rustix::process::Signal;
+
+/// Lines of the log that are kept, the newest ones.
+const LOG_LINES_MAX: usize = 2000;
+/// How often a child is looked at by those who wait for it.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Settings by the names of the environment without the prefix.
+pub type Settings = BTreeMap<String, String>;
+
+/// The program and the environment in which it runs.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    environment: BTreeMap<OsString, OsString>,
+}
+
+/// Where a gateway listens, each `host:port`.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// The public API.
+    pub public: String,
+    /// The operator's API.
+    pub admin: String,
+}
+
+/// A running `serve`; killed when it is dropped.
+#[derive(Debug)]
+pub struct Child {
+    process: std::process::Child,
+    log: Arc<Mutex<VecDeque<String>>>,
+    ready: Option<oneshot::Receiver<Addresses>>,
+}
+
+/// A child that ended instead of being ready.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway ended with {status}:\n{log}")]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it logged.
+    pub log: String,
+}
+
+impl Program {
+    /// The program at a path with nothing but these settings in its environment.
+    pub fn new(path: &Path, settings: &Settings) -> Self {
+        let named = settings.iter().map(|(name, value)| {
+            (OsString::from(format!("OPENCREDITS_{name}")), OsString::from(value))
+        });
+        let mut environment: BTreeMap<_, _> = named.collect();
+        environment.insert("OPENCREDITS_LOG_FORMAT".into(), "json".into());
+        Self { path: path.to_owned(), environment }
+    }
+
+    /// The same with more in its environment.
+    pub fn with(mut self, more: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.environment.extend(more);
+        self
+    }
+
+    /// Starts a `serve`; [`Child::ready`] waits for it.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn serve(&self) -> io::Result<Child> {
+        let mut process = self.command(&["serve"]).stderr(Stdio::piped()).spawn()?;
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let (told, ready) = oneshot::channel();
+        if let Some(stderr) = process.stderr.take() {
+            let kept = Arc::clone(&log);
+            std::thread::spawn(move || follow(stderr, &kept, told));
+        }
+        Ok(Child { process, log, ready: Some(ready) })
+    }
+
+    /// Runs it with these words until it ends.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub async fn run(&self, words: &[&str]) -> io::Result<Output> {
+        let mut command = self.command(words);
+        let run = tokio::task::spawn_blocking(move || command.output());
+        run.await.map_err(io::Error::other)?
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(words).env_clear().envs(&self.environment).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Child {
+    /// Waits until it says that it is ready; call it once.
+    ///
+    /// # Errors
+    /// [`Ended`] when it ends before.
+    pub async fn ready(&mut self) -> Result<Addresses, Ended> {
+        if let Some(ready) = self.ready.take()
+            && let Ok(addresses) = ready.await
+        {
+            return Ok(addresses);
+        }
+        // Its log has ended, so it has or is about to.
+        let status = self.process.wait().unwrap_or_default();
+        Err(Ended { status, log: self.log() })
+    }
+
+    /// Waits until it holds the lock of a database, which is before its recovery is over; `false`
+    /// when it ends before.
+    pub async fn locks(&mut self, database: &Path) -> bool {
+        let mut lock = database.as_os_str().to_owned();
+        lock.push(".lock");
+        let own = format!("process {},", self.id());
+        while !std::fs::read_to_string(&lock).unwrap_or_default().contains(&own) {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        true
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends a signal; one to a child that has ended is lost.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            kill_process(pid, signal).ok();
+        }
+    }
+
+    /// Lets it open so many file descriptors more than it has now; `None` = as many as it may.
+    ///
+    /// # Errors
+    /// When its limit cannot be set.
+    pub fn limit_descriptors(&self, more: Option<u64>) -> io::Result<()> {
+        let current = match more {
+            Some(more) => {
+                let open = std::fs::read_dir(format!("/proc/{}/fd", self.id()))?.count();
+                Some(u64::try_from(open).unwrap_or(u64::MAX).saturating_add(more))
+            }
+            None => rustix::process::getrlimit(Resource::Nofile).current,
+        };
+        let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+        prlimit(self.pid(), Resource::Nofile, Rlimit { current, maximum })?;
+        Ok(())
+    }
+
+    /// kill -9, and the end of it.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// Waits for its end by itself; put a time-out around it.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What it has logged, the newest lines.
+    pub fn log(&self) -> String {
+        lock(&self.log).iter().cloned().collect::<Vec<_>>().join("\n")
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.id()).ok()?)
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Reads the log to its end; tells the addresses once the gateway is ready.
+fn follow(stderr: ChildStderr, log: &Mutex<VecDeque<String>>, ready: oneshot::Sender<Addresses>) {
+    let (mut addresses, mut ready) = (None, Some(ready));
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+        let field = |name: &str| entry.pointer(&format!("/fields/{name}")).and_then(Value::as_str);
+        match field("message") {
+            Some("listening") => {
+                let text = |name: &str| field(name).unwrap_or_default().to_owned();
+                addresses = Some(Addresses { public: text("public"), admin: text("admin") });
+            }
+            Some("ready") => {
+                let told = addresses.take().zip(ready.take());
+                // Whoever waited may have given up.
+                told.map(|(addresses, ready)| ready.send(addresses).ok());
+            }
+            Some(_) | None => {}
+        }
+        let mut log = lock(log);
+        if log.len() >= LOG_LINES_MAX {
+            log.pop_front();
+        }
+        log.push_back(line);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
