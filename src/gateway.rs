@@ -15,7 +15,7 @@ use crate::key_uses::KeyUses;
 use crate::limits::{BadKeyLimits, KeyLimits, OpenStreams};
 use crate::recent_items::RecentItems;
 use crate::running::Running;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 use crate::upstream::Upstream;
 
 /// Keys whose owner is remembered, and unknown keys that are remembered as unknown.
@@ -108,6 +108,15 @@ impl Gateway {
         let up = self.ready.load(Ordering::Relaxed) && self.system.journal().healthy;
         let writable = tokio::time::timeout(CHECK_WAIT, self.system.store().check());
         up && matches!(writable.await, Ok(Ok(())))
+    }
+
+    /// All metrics as Prometheus reads them.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        // A figure that is only looked at is not kept up to date beside the directory.
+        let active = u32::try_from(self.system.active_accounts()).unwrap_or(u32::MAX);
+        self.metrics.active_accounts.set(f64::from(active));
+        telemetry::render()
     }
 
     /// Says that it takes requests, or no more.

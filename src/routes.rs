@@ -263,7 +263,7 @@ async fn answer<B: Buf>(
             // On the public address even the figures are the operator's alone.
             let open = side == Side::Admin;
             let allowed = if open { Ok(()) } else { admin::authorize(gateway, request) };
-            allowed.map(|()| Response::new(crate::telemetry::render().into()))
+            allowed.map(|()| Response::new(gateway.render_metrics().into()))
         }
         (Endpoint::Health, _) => Ok(Response::new(Bytes::from_static(b"ok\n"))),
         (Endpoint::Ready, _) if gateway.is_ready().await => {

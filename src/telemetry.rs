@@ -19,6 +19,14 @@ pub const REQUESTS: &str = "opencredits_requests_total";
 pub const OPEN_CONNECTIONS: &str = "opencredits_open_connections";
 /// Requests that run, from their hold to their settlement.
 pub const OPEN_STREAMS: &str = "opencredits_open_streams";
+/// Accounts that have an actor.
+pub const ACTIVE_ACCOUNTS: &str = "opencredits_active_accounts";
+/// Writes in one commit of the journal.
+pub const JOURNAL_BATCH: &str = "opencredits_journal_batch_writes";
+/// Time of one commit of the journal, its sync included.
+pub const JOURNAL_COMMIT: &str = "opencredits_journal_commit_seconds";
+/// Commits that the store did not take.
+pub const JOURNAL_FAILURES: &str = "opencredits_journal_failures_total";
 /// Holds placed.
 pub const HOLDS_PLACED: &str = "opencredits_holds_placed_total";
 /// Holds refused because credits or a limit do not cover them.
@@ -50,9 +58,16 @@ pub const PRICES_REFUSED: &str = "opencredits_prices_refused_total";
 /// Charges of xAI that differ from our own computation.
 pub const BILL_MISMATCH: &str = "opencredits_bill_mismatch_total";
 
-/// Bounds of the buckets of every histogram, in seconds: a store's commit to a long thought.
-const BUCKETS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+/// Bounds of the buckets of every histogram of times, in seconds: a quick disk's commit to a long
+/// thought.
+const BUCKETS: [f64; 17] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0, 60.0, 600.0,
+];
+
+/// Bounds of the buckets of [`JOURNAL_BATCH`]: up to the most that one commit takes.
+const BATCH_BUCKETS: [f64; 13] =
+    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
 
 /// How often the recorder's upkeep must run, or its histograms grow.
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -79,7 +94,9 @@ pub fn start_metrics() -> Result<PrometheusHandle, RecorderError> {
     static HANDLE: OnceLock<Result<PrometheusHandle, RecorderError>> = OnceLock::new();
     let install = || {
         let seconds = Matcher::Suffix("_seconds".to_owned());
+        let batch = Matcher::Full(JOURNAL_BATCH.to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &BUCKETS);
+        let builder = builder.and_then(|own| own.set_buckets_for_metric(batch, &BATCH_BUCKETS));
         let handle = builder.and_then(PrometheusBuilder::install_recorder);
         describe();
         handle.map_err(|error| RecorderError(error.to_string()))
@@ -159,6 +176,8 @@ pub struct Metrics {
     upstream: Arc<HashMap<Provider, UpstreamMetrics>>,
     /// See [`OPEN_STREAMS`].
     pub open_streams: Gauge,
+    /// See [`ACTIVE_ACCOUNTS`].
+    pub active_accounts: Gauge,
     /// See [`HOLDS_PLACED`].
     pub holds_placed: Counter,
     /// See [`HOLDS_REFUSED`].
@@ -219,6 +238,7 @@ impl Metrics {
             requests: Arc::new(Route::ALL.into_iter().flat_map(of_route).collect()),
             upstream: Arc::new(Provider::ALL.into_iter().map(of_provider).collect()),
             open_streams: gauge!(OPEN_STREAMS),
+            active_accounts: gauge!(ACTIVE_ACCOUNTS),
             holds_placed: counter!(HOLDS_PLACED),
             holds_refused: counter!(HOLDS_REFUSED),
             holds_released: counter!(HOLDS_RELEASED),
@@ -258,6 +278,10 @@ fn describe() {
     describe_counter!(REQUESTS, "answers, by route and class of status");
     describe_gauge!(OPEN_CONNECTIONS, "connections that are open");
     describe_gauge!(OPEN_STREAMS, "requests that run, from their hold to their settlement");
+    describe_gauge!(ACTIVE_ACCOUNTS, "accounts that have an actor");
+    describe_histogram!(JOURNAL_BATCH, "writes in one commit of the journal");
+    describe_histogram!(JOURNAL_COMMIT, "time of one commit of the journal, its sync included");
+    describe_counter!(JOURNAL_FAILURES, "commits that the store did not take");
     describe_counter!(HOLDS_PLACED, "holds placed");
     describe_counter!(HOLDS_REFUSED, "holds refused for lack of credits or by a limit");
     describe_counter!(HOLDS_RELEASED, "holds released in full");
