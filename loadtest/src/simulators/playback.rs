@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::script::Script;
@@ -112,6 +113,9 @@ fn broken(steps: &mut VecDeque<Step>, script: &Script, sent: usize, error: &Byte
 pub(super) struct Playback {
     steps: VecDeque<Step>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// When the last wait was to end. The next one counts from there, so that a timer's lateness
+    /// does not add up over the chunks of an answer.
+    due: Option<Instant>,
     /// A cut waits for one turn of the connection, so that what was sent before it leaves.
     flushed: bool,
     shared: Arc<Shared>,
@@ -122,7 +126,7 @@ impl Playback {
     /// Counts one open stream until it is dropped.
     pub(super) fn new(steps: VecDeque<Step>, shared: Arc<Shared>) -> Self {
         shared.count(|counts| counts.open_streams = counts.open_streams.saturating_add(1));
-        Self { steps, pause: None, flushed: false, shared, over: false }
+        Self { steps, pause: None, due: None, flushed: false, shared, over: false }
     }
 }
 
@@ -165,7 +169,13 @@ impl Body for Playback {
                     self.over = true;
                     return Poll::Ready(Some(Err(io::Error::other("cut by the script"))));
                 }
-                Some(step @ (Step::Wait(_) | Step::Gate(_) | Step::Hang)) => {
+                Some(Step::Wait(time)) => {
+                    let due = self.due.unwrap_or_else(Instant::now) + time;
+                    self.due = Some(due);
+                    self.pause = Some(Box::pin(tokio::time::sleep_until(due)));
+                }
+                Some(step @ (Step::Gate(_) | Step::Hang)) => {
+                    self.due = None;
                     self.pause = Some(Box::pin(pause(step, Arc::clone(&self.shared))));
                 }
                 None => {
