@@ -6,6 +6,7 @@ pub mod client;
 pub mod crash;
 pub mod demo;
 pub mod gateway;
+pub mod load;
 pub mod receipts;
 mod serve;
 pub mod shop;

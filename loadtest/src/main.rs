@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use opencredits_loadtest::crash::{self, Fault, Length};
 use opencredits_loadtest::demo::{self, DemoError, Options};
+use opencredits_loadtest::load::{self, parts, verbs};
 use opencredits_loadtest::simulators::Providers;
 use opencredits_loadtest::stop_signal;
 use opencredits_loadtest::stripe::{Seed, Stripe};
@@ -62,6 +63,29 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Puts a load on a gateway, its own or any server of OpenAI's or Anthropic's API, and reports.
+    Run(Box<load::options::Options>),
+    /// Does a part of a run: what `run --processes` starts.
+    #[command(name = parts::WORD, hide = true)]
+    RunPart,
+    /// Compares the second result of `run` with the first, and says which differences are noise.
+    Compare {
+        /// The measure.
+        first: PathBuf,
+        /// What is held against it.
+        second: PathBuf,
+    },
+    /// Merges the results of one run that several machines made at the same time.
+    Merge {
+        /// The results.
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
+        /// Where the merged one goes: PATH.json and PATH.html.
+        #[arg(long, default_value = "target/loadtest/merged", value_name = "PATH")]
+        out: PathBuf,
+    },
+    /// Measures the generator's own CPU for a request against wrk's.
+    Calibrate,
     /// Serves all four simulated providers on one address.
     SimulateProviders {
         /// Address to listen on (port 0: a free one).
@@ -101,12 +125,22 @@ async fn main() -> ExitCode {
         Verb::Demo { listen, admin_listen, shop_listen, data } => {
             demo::run(Options { listen, admin_listen, shop_listen, data }).await
         }
+        Verb::Run(options) => return told(verbs::run(&options).await),
+        Verb::RunPart => return told(verbs::run_part().await),
+        Verb::Compare { first, second } => return told(verbs::compare(&first, &second)),
+        Verb::Merge { results, out } => return told(verbs::merge(&results, &out)),
+        Verb::Calibrate => return told(verbs::calibrate().await),
         Verb::SimulateProviders { listen } => simulate(listen).await,
         Verb::SimulateStripe { listen, webhook_url, webhook_secret, seed, now } => {
             let seed = Seed { ids: seed, now };
             simulate_stripe(listen, &webhook_url, &webhook_secret, seed).await
         }
     };
+    told(done)
+}
+
+/// The exit code of what was done, and its error on the error stream.
+fn told<E: std::error::Error>(done: Result<(), E>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

@@ -15,6 +15,7 @@ mod claude_code;
 mod crash;
 mod durability;
 mod gone;
+mod load;
 mod money;
 mod operate;
 mod recorded;

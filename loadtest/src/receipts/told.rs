@@ -1,6 +1,6 @@
 //! What an answer tells a client that it cost, read from its bytes as they come.
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use opencredits_schema::Credits;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -31,18 +31,35 @@ pub struct Told {
     line: Vec<u8>,
     usage: Option<Usage>,
     ended: bool,
+    events: u64,
 }
 
 impl Told {
     /// Reads on.
-    pub fn push(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(piece);
-            if piece.ends_with(b"\n") {
-                let line = std::mem::take(&mut self.line);
-                self.read(&line);
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr(b'\n', bytes)
+            && let Some((line, rest)) = bytes.split_at_checked(end.saturating_add(1))
+        {
+            bytes = rest;
+            if self.line.is_empty() {
+                self.read(line);
+                continue;
             }
+            self.line.extend_from_slice(line);
+            let whole = std::mem::take(&mut self.line);
+            self.read(&whole);
         }
+        self.line.extend_from_slice(bytes);
+    }
+
+    /// Whether the mark of its end was seen.
+    pub fn is_over(&self) -> bool {
+        self.ended
+    }
+
+    /// How many events have come.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// What the stream told, if its end was seen: `[DONE]`, `message_stop` or a finished response.
@@ -60,6 +77,7 @@ impl Told {
 
     fn read(&mut self, line: &[u8]) {
         let Some(data) = line.strip_prefix(b"data:") else { return };
+        self.events = self.events.saturating_add(1);
         let data = data.trim_ascii();
         if data == b"[DONE]" {
             self.ended = true;
