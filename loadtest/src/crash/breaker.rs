@@ -33,6 +33,8 @@ pub(super) const READY_WAIT: Duration = Duration::from_secs(60);
 const LOAD_WAIT: Duration = Duration::from_secs(60);
 /// The longest wait for what still runs when the load is over.
 const QUIET_WAIT: Duration = Duration::from_secs(60);
+/// The longest wait until Stripe has told everything again: some milliseconds an event.
+const TELL_WAIT: Duration = Duration::from_secs(1800);
 /// The number of the dice that what happens to a store after a power loss is drawn by.
 const TEAR_PART: u64 = 5000;
 
@@ -180,7 +182,7 @@ impl Breaker {
         // What Stripe could not tell in time it tells again, for days if need be: here in both orders.
         for reversed in [true, false] {
             self.stripe.tell_again(reversed);
-            timeout(QUIET_WAIT, self.stripe.until_delivered()).await.ok();
+            timeout(TELL_WAIT, self.stripe.until_delivered()).await.ok();
         }
         self.until_quiet().await;
         let truth = self.shop.truth();
