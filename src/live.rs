@@ -376,7 +376,8 @@ async fn ask_end(
             Command::Release { request, by }
         }
     };
-    let answer = gateway.system.ask(live.terms.account, command).await;
+    // A settlement that was given up would be a refund.
+    let answer = gateway.system.insist(live.terms.account, command).await;
     gateway.running.leave(request);
     gateway.metrics.open_streams.decrement(1.0);
     let answer = answer?;

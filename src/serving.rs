@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
-use opencredits_actors::{AskError, Settings, SqliteStore, StoreError, System};
+use opencredits_actors::{AskError, Clock, Settings, SqliteStore, StoreError, System};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -98,6 +98,7 @@ impl Server {
             hold_lease: config.times.hold_lease,
             passivate_after: config.times.passivate_after,
             node: u64::from_be_bytes(crate::random::bytes::<8>()?),
+            clock: Clock::default(),
         };
         let system = System::start(store, settings).await?;
         let upstream = Upstream::new(&config.providers)?;

@@ -12,6 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use crate::directory::{Directory, Slot};
+use crate::fault::{Fault, planted};
 use crate::journal::Waiting;
 use crate::store::Write;
 use crate::system::AskError;
@@ -106,7 +107,13 @@ impl Actor for AccountActor {
         state: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            AccountMsg::Ask(command, reply) => self.ask(state, &command, Some(reply)),
+            AccountMsg::Ask(mut command, reply) => {
+                if let Command::Place(place) = &mut command {
+                    // A lease begins with its hold, however long the ask had to wait for the store.
+                    place.expires_at = place.expires_at.max(self.lease_from_now());
+                }
+                self.ask(state, &command, Some(reply));
+            }
             AccountMsg::Checkpoint(checkpoint) => self.checkpoint(state, checkpoint),
             AccountMsg::View(reply) => {
                 // The asker may be gone.
@@ -116,14 +123,18 @@ impl Actor for AccountActor {
             AccountMsg::Idle => {
                 let seq = state.account.head().seq;
                 let durable = state.durable.load(Ordering::Acquire) >= seq;
-                if durable && state.account.open_holds() == 0 {
+                let open = state.account.open_holds() > 0;
+                if planted(Fault::RestWithHolds) {
+                    self.slot.running().iter().for_each(|hold| self.slot.end(hold.request));
+                    me.drain()?;
+                } else if durable && !open {
                     // What comes after this mark is handed back and asked of the next incarnation.
                     me.drain()?;
                 }
             }
             AccountMsg::Abandon => return Err("the store has refused an event".into()),
-            #[expect(clippy::panic, reason = "a test asks for it")]
-            AccountMsg::Fail => panic!("told to panic"),
+            // As a panic does, but for the message.
+            AccountMsg::Fail => std::panic::resume_unwind(Box::new("told to panic")),
         }
         Ok(())
     }
@@ -142,26 +153,34 @@ impl AccountActor {
     /// Reads the account behind the journal's barrier, takes over its running requests' holds, and
     /// ends what other incarnations of the process left open.
     async fn load(&self, id: AccountId) -> Result<Running, AskError> {
-        self.directory.journal.barrier(id).await;
+        if !planted(Fault::DecideBeforeBarrier) {
+            self.directory.journal.barrier(id).await;
+        }
         let loaded = self.directory.store.load(id).await?;
-        let loaded = loaded.ok_or(AskError::NoAccount)?;
+        let mut loaded = loaded.ok_or(AskError::NoAccount)?;
+        if planted(Fault::ForgetRecovered) {
+            loaded.recent.clear();
+        }
+        if planted(Fault::SkipTakeover) {
+            loaded.checkpoints.clear();
+        }
         let durable = Arc::new(AtomicU64::new(loaded.head.seq));
         let account = Account::load(loaded.head, loaded.recent);
         let mut state = Running { account, checkpoints: HashMap::new(), durable };
+        let now = self.directory.settings.now();
+        let expires_at = self.lease_from_now();
         for hold in self.slot.running() {
-            let command = Command::Place(resumed(&hold));
+            // What asked to renew it meanwhile found nobody.
+            let expires_at = hold.expires_at.max(expires_at);
+            let command = Command::Place(resumed(&Hold { expires_at, ..hold }));
             self.ask(&mut state, &command, None);
         }
-        let now = self.directory.settings.now();
         for checkpoint in loaded.checkpoints {
             let request = checkpoint.hold.request;
             let ours = checkpoint.node == self.directory.settings.node;
             let running = state.account.hold(request).is_some();
             if !running {
-                let hold = Hold {
-                    expires_at: now.plus_millis(self.directory.settings.lease_millis()),
-                    ..checkpoint.hold.clone()
-                };
+                let hold = Hold { expires_at, ..checkpoint.hold.clone() };
                 state.account.apply(&Event::Placed(hold));
             }
             state.checkpoints.insert(request, Box::new(checkpoint));
@@ -172,6 +191,11 @@ impl AccountActor {
         }
         self.slot.note_holds(state.account.open_holds());
         Ok(state)
+    }
+
+    fn lease_from_now(&self) -> Timestamp {
+        let settings = &self.directory.settings;
+        settings.now().plus_millis(settings.lease_millis())
     }
 
     /// Four steps and no rules: decide, apply, hand to the journal, answer when due.
@@ -189,7 +213,11 @@ impl AccountActor {
         self.note(state, &event);
         let answer = state.answer(&event);
         if event.is_durable() {
-            let forget = ended(&event).is_some_and(|r| state.checkpoints.remove(&r).is_some());
+            let noted = ended(&event).is_some_and(|r| state.checkpoints.remove(&r).is_some());
+            let forget = noted && !planted(Fault::KeepCheckpoint);
+            if reply.is_none() && planted(Fault::ApplyUnjournaled) {
+                return;
+            }
             let head = state.account.head().clone();
             let waiting = reply.map(|reply| Waiting { reply, answer });
             let write = Write::Event { event, head, forget };
@@ -202,9 +230,16 @@ impl AccountActor {
             let write = Write::Forget { account: state.account.head().id, request };
             self.directory.journal.append(write, None, &state.durable);
         }
-        if let Some(reply) = reply {
-            drop(reply.send(Ok(answer)));
+        let Some(reply) = reply else { return };
+        let head = state.account.head();
+        let undurable = state.durable.load(Ordering::Acquire) < head.seq;
+        let early = planted(Fault::AnswerRepeatsEarly);
+        if undurable && !early && matches!(event, Event::Repeated(_)) {
+            // What is repeated may not be durable yet.
+            self.directory.journal.answer_behind(head.id, Waiting { reply, answer });
+            return;
         }
+        drop(reply.send(Ok(answer)));
     }
 
     /// Keeps the table of running requests beside the directory true.
@@ -238,12 +273,16 @@ impl AccountActor {
     }
 
     fn expire(&self, state: &mut Running, now: Timestamp) {
-        let expired: Vec<_> = state
+        if planted(Fault::KeepExpired) {
+            return;
+        }
+        let mut expired: Vec<_> = state
             .account
             .holds()
             .filter(|hold| hold.expires_at <= now)
             .map(|hold| hold.request)
             .collect();
+        expired.sort_unstable();
         for request in expired {
             metrics::counter!("opencredits_holds_expired_total").increment(1);
             tracing::warn!(%request, "a hold's lease ended");
@@ -255,6 +294,7 @@ impl AccountActor {
     fn end(&self, state: &mut Running, request: RequestId, by: SettledBy, at: Timestamp) {
         let charged = state.checkpoints.get(&request).and_then(|c| c.charged.clone());
         let command = match charged {
+            _ if planted(Fault::ReleaseCheckpointed) => Command::Release { request, by },
             Some(charged) => Command::Settle { charged, by, at },
             None => Command::Release { request, by },
         };
@@ -276,10 +316,11 @@ impl Running {
             Event::Placed(hold) => Done::Placed(hold.clone()),
             Event::Renewed { .. } => Done::Renewed,
             Event::Settled(settlement) => Done::Settled(Outcome::from(settlement.as_ref())),
-            // The asker hears what its request costs in all; the event is only the difference.
+            // The event tells the difference, its asker the whole.
             Event::Adjusted(settlement) => {
-                let whole = self.account.outcome(settlement.charged.request);
-                Done::Settled(whole.copied().unwrap_or_else(|| Outcome::from(settlement.as_ref())))
+                let difference = Outcome::from(settlement.as_ref());
+                let whole = self.account.outcome(difference.request);
+                Done::Settled(whole.copied().unwrap_or(difference))
             }
             Event::Repeated(outcome) => Done::Settled(*outcome),
             Event::Released { request, by } => Done::Settled(Outcome {

@@ -1,7 +1,7 @@
 //! The directory: from an account's id to its one actor, started from the store when needed.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
@@ -10,6 +10,7 @@ use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
 use tokio::sync::OnceCell;
 
 use crate::account::{AccountActor, AccountMsg};
+use crate::fault::{Fault, planted};
 use crate::journal::Journal;
 use crate::store::Store;
 use crate::system::{AskError, Settings};
@@ -22,9 +23,11 @@ const TRIES_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     actor: OnceCell<ActorRef<AccountMsg>>,
-    running: Arc<Mutex<HashMap<RequestId, Hold>>>,
+    running: Arc<Mutex<BTreeMap<RequestId, Hold>>>,
     holds: AtomicUsize,
     used: AtomicI64,
+    /// An incarnation failed and has no successor yet. What the store has open of it needs one.
+    orphaned: AtomicBool,
 }
 
 impl Slot {
@@ -47,6 +50,9 @@ impl Slot {
 
     /// The same place for the next incarnation.
     fn next(&self) -> Self {
+        if planted(Fault::ForgetHolds) {
+            return Self::default();
+        }
         Self { running: Arc::clone(&self.running), ..Self::default() }
     }
 }
@@ -115,7 +121,7 @@ impl Directory {
             };
             // It is stopping: wait until it has left the directory, then ask its successor.
             drop(actor.wait(None).await);
-            self.remove(account, actor.get_id());
+            self.orphan(account, actor.get_id());
         }
         Err(AskError::Unavailable(format!("account {account} does not stay up")))
     }
@@ -129,20 +135,33 @@ impl Directory {
         }
     }
 
-    /// Expires what is due and lets idle accounts rest.
-    pub(crate) fn sweep(&self, now: Timestamp) {
+    /// Expires what is due and lets idle accounts rest, in the order of their ids: what happens must
+    /// not depend on how a map is laid out.
+    pub(crate) fn sweep(self: &Arc<Self>, now: Timestamp) {
         let idle_since = now.millis().saturating_sub(self.settings.passivate_after_millis());
+        let (mut due, mut down) = (Vec::new(), Vec::new());
         for entry in &self.slots {
-            let Some(actor) = entry.value().actor.get() else { continue };
-            let message = if entry.value().holds.load(Ordering::Relaxed) > 0 {
-                AccountMsg::Expire(now)
-            } else if entry.value().used.load(Ordering::Relaxed) <= idle_since {
-                AccountMsg::Idle
-            } else {
+            let slot = entry.value();
+            let Some(actor) = slot.actor.get() else {
+                if slot.orphaned.load(Ordering::Acquire) {
+                    down.push(*entry.key());
+                }
                 continue;
             };
+            let idle = slot.used.load(Ordering::Relaxed) <= idle_since;
+            if slot.holds.load(Ordering::Relaxed) > 0 && !planted(Fault::RestWithHolds) {
+                due.push((*entry.key(), actor.clone(), AccountMsg::Expire(now)));
+            } else if idle {
+                due.push((*entry.key(), actor.clone(), AccountMsg::Idle));
+            }
+        }
+        due.sort_unstable_by_key(|(account, ..)| *account);
+        for (_, actor, message) in due {
             drop(actor.cast(message));
         }
+        // It could not be read when its actor failed, and its leases end all the same.
+        down.sort_unstable();
+        down.into_iter().for_each(|account| self.start_again(account));
         // Places that someone still held when their actor left.
         self.slots.retain(|_, slot| !is_forsaken(slot));
     }
@@ -172,13 +191,18 @@ impl Directory {
         Some(account)
     }
 
-    /// The account of an incarnation that failed; whether running requests wait for it.
-    pub(crate) fn failed(&self, actor: ActorId) -> Option<(AccountId, bool)> {
+    /// The account of an incarnation that failed; it needs a successor.
+    pub(crate) fn failed(&self, actor: ActorId) -> Option<AccountId> {
         let account = self.by_actor.get(&actor).map(|account| *account)?;
-        self.remove(account, actor)?;
-        let slot = self.slots.get(&account).map(|slot| Arc::clone(&slot));
-        let running = slot.is_some_and(|slot| !lock(&slot.running).is_empty());
-        Some((account, running))
+        self.orphan(account, actor);
+        Some(account)
+    }
+
+    /// Takes an incarnation that failed out of the directory. One that has ended in order is out.
+    fn orphan(&self, account: AccountId, actor: ActorId) {
+        if self.remove(account, actor).is_some() {
+            self.slot(account).orphaned.store(true, Ordering::Release);
+        }
     }
 
     /// Starts the account's actor if it does not run.
@@ -186,6 +210,17 @@ impl Directory {
         let slot = self.slot(account);
         slot.used.store(self.settings.now().millis(), Ordering::Relaxed);
         self.actor(account, &slot).await.map(|_| ())
+    }
+
+    /// Starts an account whose incarnation failed: its leases end even if nobody asks.
+    pub(crate) fn start_again(self: &Arc<Self>, account: AccountId) {
+        let directory = Arc::clone(self);
+        // Not here: loading waits for the journal.
+        tokio::spawn(async move {
+            if let Err(error) = directory.start(account).await {
+                tracing::error!(%account, %error, "the account did not start again");
+            }
+        });
     }
 
     fn slot(&self, account: AccountId) -> Arc<Slot> {
@@ -207,9 +242,15 @@ impl Directory {
             match Actor::spawn_linked(None, actor, account, supervisor).await {
                 Ok((actor, _join)) => {
                     self.by_actor.insert(actor.get_id(), account);
+                    slot.orphaned.store(false, Ordering::Release);
                     Ok(actor)
                 }
-                Err(error) => Err(not_started(&error)),
+                Err(error) => {
+                    if planted(Fault::TwoIncarnations) {
+                        self.slots.remove(&account);
+                    }
+                    Err(not_started(&error))
+                }
             }
         };
         slot.actor.get_or_try_init(start).await.cloned()
@@ -226,10 +267,10 @@ fn not_started(error: &SpawnErr) -> AskError {
     why.unwrap_or_else(|| unavailable(&error.to_string()))
 }
 
-/// Whether a place has neither an actor nor running requests, and nobody is about to use it.
+/// Whether a place has neither an actor nor a need of one, and nobody is about to use it.
 fn is_forsaken(slot: &Arc<Slot>) -> bool {
     let empty = !slot.actor.initialized() && lock(&slot.running).is_empty();
-    empty && Arc::strong_count(slot) == 1
+    empty && !slot.orphaned.load(Ordering::Acquire) && Arc::strong_count(slot) == 1
 }
 
 fn unavailable(why: &str) -> AskError {

@@ -6,13 +6,15 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opencredits_schema::AccountId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::account::{Answer, Done};
+use crate::fault::{Fault, planted};
 use crate::store::{Batch, Rejection, Store, Write};
 use crate::system::AskError;
 
@@ -32,14 +34,29 @@ pub(crate) struct Waiting {
 
 #[derive(Debug)]
 enum Item {
-    Write { write: Arc<Write>, waiting: Option<Waiting>, durable: Arc<AtomicU64> },
-    Barrier { account: AccountId, passed: oneshot::Sender<()> },
+    Write {
+        write: Arc<Write>,
+        waiting: Option<Waiting>,
+        durable: Arc<AtomicU64>,
+    },
+    /// An answer that rests on writes before it.
+    Answer {
+        account: AccountId,
+        waiting: Waiting,
+    },
+    /// What its account queued before is durable or dropped; where a new incarnation waits for it,
+    /// the account's chain begins anew.
+    Barrier {
+        account: AccountId,
+        renews: bool,
+        passed: oneshot::Sender<()>,
+    },
 }
 
 /// What the door and readiness ask of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalState {
-    /// Writes that wait or are being written.
+    /// Writes that wait or are being written, and answers behind them.
     pub waiting: usize,
     /// Whether the last commit went through.
     pub healthy: bool,
@@ -67,15 +84,37 @@ impl Journal {
     /// Hands over a write; `waiting` is answered once it is durable.
     pub(crate) fn append(&self, write: Write, waiting: Option<Waiting>, durable: &Arc<AtomicU64>) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = match waiting {
+            Some(Waiting { reply, answer }) if planted(Fault::AnswerBeforeCommit) => {
+                drop(reply.send(Ok(answer)));
+                None
+            }
+            waiting => waiting,
+        };
         let (write, durable) = (Arc::new(write), Arc::clone(durable));
         self.push(Item::Write { write, waiting, durable });
+    }
+
+    /// Gives an answer once all that this account queued before is durable.
+    pub(crate) fn answer_behind(&self, account: AccountId, waiting: Waiting) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.push(Item::Answer { account, waiting });
     }
 
     /// Resolves when all that this account queued before is durable, or dropped with its askers
     /// told. Only then may a new incarnation read the account.
     pub(crate) async fn barrier(&self, account: AccountId) {
+        self.pass(account, true).await;
+    }
+
+    /// Resolves like the barrier, for one who looks on: writes of a chain that broke stay dropped.
+    pub(crate) async fn settled(&self, account: AccountId) {
+        self.pass(account, false).await;
+    }
+
+    async fn pass(&self, account: AccountId, renews: bool) {
         let (passed, wait) = oneshot::channel();
-        self.push(Item::Barrier { account, passed });
+        self.push(Item::Barrier { account, renews, passed });
         // A journal that is gone for good writes nothing any more: there is nothing to wait for.
         drop(wait.await);
     }
@@ -104,6 +143,9 @@ impl Journal {
         self.awake.store(true, Ordering::Release);
         wake(&actor);
         *lock(&self.actor) = Some(actor);
+        if planted(Fault::LoseBatch) {
+            lock(&self.working).clear();
+        }
     }
 
     fn push(&self, item: Item) {
@@ -164,10 +206,19 @@ impl Journal {
         let mut written = 0usize;
         for (place, item) in items.into_iter().enumerate() {
             match item {
-                Item::Barrier { account, passed } => {
-                    broken.remove(&account);
+                Item::Barrier { account, renews, passed } => {
+                    if renews || planted(Fault::HealTooEarly) {
+                        broken.remove(&account);
+                    }
                     // The one who waited may be gone.
                     passed.send(()).ok();
+                }
+                Item::Answer { account, waiting } => {
+                    written = written.saturating_add(1);
+                    let lost = broken.contains(&account);
+                    let result = if lost { Err(AskError::Lost) } else { Ok(waiting.answer) };
+                    // The asker may be gone.
+                    drop(waiting.reply.send(result));
                 }
                 Item::Write { write, waiting, durable } => {
                     written = written.saturating_add(1);
@@ -278,6 +329,7 @@ impl JournalActor {
                     observe(batch.len(), started.elapsed());
                     return rejected;
                 }
+                Err(_) if planted(Fault::TakeErrorForDone) => return Vec::new(),
                 Err(error) => {
                     self.journal.failing.store(true, Ordering::Relaxed);
                     metrics::counter!("opencredits_journal_failures_total").increment(1);

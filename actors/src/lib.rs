@@ -4,7 +4,9 @@
 //! memory; what is durable is answered when the journal has committed it.
 
 mod account;
+mod clock;
 mod directory;
+mod fault;
 mod journal;
 mod partner;
 mod store;
@@ -15,6 +17,9 @@ mod system;
 mod tests;
 
 pub use account::{Answer, Done, View};
+pub use clock::Clock;
+#[cfg(feature = "planted-faults")]
+pub use fault::Fault;
 pub use journal::JournalState;
 pub use store::{
     Answered, Batch, Books, Loaded, MemoryStore, Once, Payout, PayoutOutcome, Rejected, Rejection,

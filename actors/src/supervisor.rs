@@ -59,8 +59,7 @@ impl Actor for Root {
     }
 }
 
-/// Watches the accounts: one that fails leaves the directory and starts again from the store, at
-/// once if running requests hold its credits, else when it is asked.
+/// Watches the accounts: one that fails leaves the directory and starts again from the store.
 pub(crate) struct AccountsSupervisor {
     pub(crate) directory: Arc<Directory>,
 }
@@ -83,14 +82,8 @@ impl Actor for AccountsSupervisor {
         let SupervisionEvent::ActorFailed(actor, error) = event else { return Ok(()) };
         tracing::error!(%error, "an account's actor failed");
         metrics::counter!("opencredits_actor_restarts_total", "actor" => "account").increment(1);
-        if let Some((account, true)) = self.directory.failed(actor.get_id()) {
-            let directory = Arc::clone(&self.directory);
-            // Not here: loading waits for the journal, and other children may fail meanwhile.
-            tokio::spawn(async move {
-                if let Err(error) = directory.start(account).await {
-                    tracing::error!(%account, %error, "the account did not start again");
-                }
-            });
+        if let Some(account) = self.directory.failed(actor.get_id()) {
+            self.directory.start_again(account);
         }
         Ok(())
     }

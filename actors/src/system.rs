@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use opencredits_schema::{
     AccountId, Checkpoint, Command, Partner, PartnerId, Refusal, RequestId, Timestamp,
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::account::{AccountMsg, Answer, View};
+use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::journal::{Journal, JournalState, OnBroken};
 use crate::partner::Partners;
@@ -20,6 +21,9 @@ use crate::supervisor::{AccountsSupervisor, Nothing, PartnersSupervisor, Root};
 
 /// How often an unknown outcome is asked again under the same request id.
 const ASKS_MAX: usize = 8;
+
+/// The pause before what must be done is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the system runs: leases, rest, and who this process is.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub struct Settings {
     pub passivate_after: Duration,
     /// This incarnation of the process: a number that no other one has.
     pub node: u64,
+    /// Tells the time of day.
+    pub clock: Clock,
 }
 
 impl Settings {
@@ -41,11 +47,8 @@ impl Settings {
         i64::try_from(self.passivate_after.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The wall clock.
-    #[expect(clippy::unused_self, reason = "a simulation will bring its own clock")]
     pub(crate) fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        self.clock.now()
     }
 }
 
@@ -164,6 +167,23 @@ impl System {
         Err(AskError::Lost)
     }
 
+    /// Asks until the outcome is known, for however long the store is down: what must not be given
+    /// up, as a settlement that would become a refund.
+    ///
+    /// # Errors
+    /// [`AskError::Refused`], [`AskError::NoAccount`].
+    pub async fn insist(&self, account: AccountId, command: Command) -> Result<Answer, AskError> {
+        loop {
+            match self.ask(account, command.clone()).await {
+                Err(error @ (AskError::Lost | AskError::Unavailable(_))) => {
+                    tracing::warn!(%account, %error, "the outcome is not known yet");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Notes what a running request has used so far. Nobody waits for it.
     pub fn checkpoint(&self, checkpoint: Box<Checkpoint>) {
         self.directory.tell(checkpoint.account, AccountMsg::Checkpoint(checkpoint));
@@ -222,7 +242,7 @@ impl System {
 
     /// Waits until all that was decided of an account is durable, or was refused by the store.
     pub async fn settled(&self, account: AccountId) {
-        self.directory.journal.barrier(account).await;
+        self.directory.journal.settled(account).await;
     }
 
     /// Copies the store while it runs.

@@ -1,5 +1,6 @@
 //! The actors over both stores: nothing lost, nothing doubled, whatever stops or panics.
 
+mod repeats;
 mod stores;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use opencredits_schema::{
     Usage,
 };
 
-use crate::{Answer, AskError, Done, MemoryStore, Settings, SqliteStore, Store, System};
+use crate::{Answer, AskError, Clock, Done, MemoryStore, Settings, SqliteStore, Store, System};
 
 pub(crate) const ACCOUNT: AccountId = AccountId::new(1);
 pub(crate) const PARTNER: PartnerId = PartnerId::new(2);
@@ -19,7 +20,7 @@ pub(crate) const KEY: KeyId = KeyId::new(3);
 const LONG: Duration = Duration::from_secs(600);
 
 fn settings(node: u64) -> Settings {
-    Settings { hold_lease: LONG, passivate_after: LONG, node }
+    Settings { hold_lease: LONG, passivate_after: LONG, node, clock: Clock::default() }
 }
 
 pub(crate) fn partner() -> Partner {

@@ -21,8 +21,7 @@ pub use head::Head;
 pub use refusal::{Limit, Refusal, Shortfall};
 
 use crate::{
-    AccountId, Credits, Event, KeyId, Outcome, PartnerId, PicoUsd, RequestId, SettledBy,
-    Settlement, Timestamp,
+    AccountId, Credits, Event, KeyId, Outcome, PartnerId, PicoUsd, RequestId, Settlement, Timestamp,
 };
 
 /// How many ended requests an account remembers, so that a repeat gets its first answer without
@@ -177,15 +176,10 @@ impl Account {
 
     /// After an adjustment the request's outcome is what it said itself.
     fn correct(&mut self, settlement: &Settlement) {
-        let difference = &settlement.charged;
+        let difference = Outcome::from(settlement);
         let outcome = self.recent.iter_mut().rev().find(|o| o.request == difference.request);
         if let Some(outcome) = outcome {
-            outcome.cost = outcome.cost.plus(difference.cost);
-            outcome.share = outcome.share.plus(difference.share);
-            let pico = outcome.provider_cost.0.saturating_add(difference.provider_cost.0);
-            outcome.provider_cost = PicoUsd(pico);
-            outcome.by = SettledBy::Request;
-            outcome.released = false;
+            *outcome = outcome.corrected(&difference);
         }
     }
 }

@@ -266,6 +266,15 @@ impl Outcome {
     pub fn total(&self) -> Credits {
         self.cost.plus(self.share)
     }
+
+    /// The outcome after the request's own adjustment, of which this is the difference.
+    #[must_use]
+    pub fn corrected(self, difference: &Self) -> Self {
+        let provider_cost =
+            PicoUsd(self.provider_cost.0.saturating_add(difference.provider_cost.0));
+        let (cost, share) = (self.cost.plus(difference.cost), self.share.plus(difference.share));
+        Self { provider_cost, cost, share, released: false, ..*difference }
+    }
 }
 
 impl From<&Settlement> for Outcome {

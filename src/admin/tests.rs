@@ -49,6 +49,7 @@ impl Fixture {
             hold_lease: config.times.hold_lease,
             passivate_after: config.times.passivate_after,
             node: 1,
+            clock: opencredits_actors::Clock::default(),
         };
         let system = System::start(Arc::clone(&store) as _, times).await.unwrap();
         let book = PriceBook::built_in().unwrap();

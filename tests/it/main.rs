@@ -21,6 +21,7 @@ mod operate;
 mod recorded;
 mod responses;
 mod sdk;
+mod simulation;
 mod stream;
 mod support;
 mod tidy;

@@ -57,6 +57,11 @@ impl EventKeys {
     }
 }
 
+/// What a request was charged by its settlement and its adjustment together, in this order.
+pub(super) fn whole(rows: impl Iterator<Item = Outcome>) -> Option<Outcome> {
+    rows.reduce(|first, difference| first.corrected(&difference))
+}
+
 /// The number of a durable event's kind; 0 for one that stays in memory.
 pub(super) const fn kind_of(event: &Event) -> u8 {
     match event {

@@ -115,10 +115,14 @@ impl Account {
         if charged.cost < Credits::ZERO || charged.share < Credits::ZERO {
             return Err(Refusal::BadAmount(charged.total()));
         }
-        match self.outcome(charged.request) {
-            Some(first) if !self.holds.contains_key(&charged.request) => {
-                self.decide_again(first, charged, by, at)
-            }
+        let ended = !self.holds.contains_key(&charged.request);
+        // A release leaves nothing durable, so what its request asks after it is the first charge.
+        let first = |ended: &&Outcome| {
+            let own = by == SettledBy::Request && charged.total() != Credits::ZERO;
+            !(ended.released && own)
+        };
+        match self.outcome(charged.request).filter(first) {
+            Some(first) if ended => self.decide_again(first, charged, by, at),
             // An unknown request is charged in full: the actor was started anew meanwhile.
             Some(_) | None => {
                 let (lots, debt) =
@@ -141,10 +145,10 @@ impl Account {
             && first.cost == charged.cost
             && first.share == charged.share;
         let own = by == SettledBy::Request;
-        if !own || (same && !first.released) || (same && charged.total() == Credits::ZERO) {
+        if !own || same {
             return Ok(Event::Repeated(*first));
         }
-        if first.by == SettledBy::Request && !first.released {
+        if first.by == SettledBy::Request {
             return Err(Refusal::SettledOtherwise(charged.request));
         }
         let mut difference = charged.clone();
@@ -152,9 +156,10 @@ impl Account {
         difference.share = charged.share.minus(first.share);
         difference.provider_cost =
             PicoUsd(charged.provider_cost.0.saturating_sub(first.provider_cost.0));
-        // A share follows its cost: one that goes the other way is not of the same rate.
+        // A share follows its cost: one that goes the other way is not of the same rate. Alone it
+        // differs where the first charge was cut to the hold.
         let (cost, share) = (difference.cost.micro().signum(), difference.share.micro().signum());
-        if share != 0 && cost != share {
+        if cost.saturating_mul(share) < 0 {
             return Err(Refusal::SettledOtherwise(charged.request));
         }
         let total = difference.total();

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Basis, Charged, DisputeStage, Entry, LedgerAccount, LotKind, Status, TrialBalance, Usage,
+    Basis, Charged, DisputeStage, Entry, LedgerAccount, LotKind, SettledBy, Status, TrialBalance,
+    Usage,
 };
 
 const KEY: KeyId = KeyId::new(7);
@@ -295,6 +296,38 @@ fn a_request_is_charged_though_its_hold_was_released_or_lost() {
         ],
         70,
     );
+}
+
+#[test]
+fn a_share_alone_is_corrected() {
+    // What a checkpoint charges is cut to the hold, by a share that is one smaller.
+    check(
+        &[
+            (grant(1000), Ok(())),
+            (place(1, 131), Ok(())),
+            (settle_by(1, 120, 11, SettledBy::Expiry), Ok(())),
+            (settle_by(1, 120, 12, SettledBy::Request), Ok(())),
+        ],
+        868,
+    );
+}
+
+#[test]
+fn a_charge_after_a_release_is_the_first() {
+    // A release leaves nothing behind that could tell an adjustment from a second charge.
+    let released = check(
+        &[
+            (grant(100), Ok(())),
+            (place(1, 50), Ok(())),
+            (Command::Release { request: RequestId::new(1), by: SettledBy::Expiry }, Ok(())),
+        ],
+        100,
+    );
+    assert!(matches!(released.decide(&settle(1, 30)), Ok(Event::Settled(_))));
+    let nothing = released.decide(&settle(1, 0));
+    assert!(matches!(nothing, Ok(Event::Repeated(outcome)) if outcome.released), "{nothing:?}");
+    let recovery = released.decide(&settle_by(1, 30, 0, SettledBy::Checkpoint));
+    assert!(matches!(recovery, Ok(Event::Repeated(outcome)) if outcome.released), "{recovery:?}");
 }
 
 #[test]

@@ -8,8 +8,10 @@ use opencredits_schema::{
     PartnerBalance, PartnerId, RequestId, UsageQuery,
 };
 
+use crate::fault::{Fault, planted};
+
 use super::super::audit::Auditor;
-use super::super::event_keys::{EventKeys, kind_of};
+use super::super::event_keys::{EventKeys, kind_of, whole};
 use super::super::{Books, Loaded, Rejected, Rejection, StoreError, Write};
 use super::documents::Documents;
 
@@ -19,7 +21,7 @@ pub(super) struct State {
     pub(super) accounts: BTreeMap<AccountId, (Head, Vec<HistoryRow>)>,
     pub(super) requests: HashMap<(RequestId, u8), Outcome>,
     pub(super) sources: HashSet<String>,
-    pub(super) checkpoints: HashMap<RequestId, Checkpoint>,
+    pub(super) checkpoints: BTreeMap<RequestId, Checkpoint>,
     pub(super) keys: BTreeMap<KeyId, Key>,
     pub(super) partners: BTreeMap<PartnerId, (Partner, PartnerBalance)>,
     pub(super) payouts: HashSet<String>,
@@ -94,9 +96,11 @@ impl State {
         }
         let keys = EventKeys::of(event);
         if let Some(request) = keys.request
-            && let Some(outcome) = self.requests.get(&(request, keys.kind))
+            && self.requests.contains_key(&(request, keys.kind))
+            && !planted(Fault::SettleTwice)
         {
-            return Err(Rejection::Duplicate(Some(*outcome)));
+            let rows = [1, 2].map(|kind| self.requests.get(&(request, kind)).copied());
+            return Err(Rejection::Duplicate(whole(rows.into_iter().flatten())));
         }
         if keys.source.as_ref().is_some_and(|source| !self.sources.insert(source.clone())) {
             return Err(Rejection::Duplicate(None));
@@ -115,7 +119,9 @@ impl State {
             balance_after: head.balance,
         });
         for (partner, share) in event.shares() {
-            if let Some((_, balance)) = self.partners.get_mut(&partner) {
+            if let Some((_, balance)) = self.partners.get_mut(&partner)
+                && !planted(Fault::ForgetShare)
+            {
                 balance.earned = balance.earned.plus(share);
             }
         }

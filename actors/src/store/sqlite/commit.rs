@@ -8,7 +8,7 @@ use opencredits_schema::{
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::super::event_keys::EventKeys;
+use super::super::event_keys::{EventKeys, whole};
 use super::super::{Payout, PayoutOutcome, Rejected, Rejection, StoreError, Write};
 use super::read;
 use super::{failed, to_text};
@@ -156,9 +156,9 @@ impl Work<'_> {
 
     fn outcome(&self, keys: &EventKeys) -> Result<Option<Outcome>, StoreError> {
         let Some(request) = keys.request.map(bytes) else { return Ok(None) };
-        let sql = "SELECT body FROM events WHERE request = ?1 AND kind = ?2";
-        let event: Option<Event> = read::one(self.transaction, sql, params![request, keys.kind])?;
-        Ok(event.and_then(|event| EventKeys::of(&event).outcome))
+        let sql = "SELECT body FROM events WHERE request = ?1 ORDER BY kind";
+        let events: Vec<Event> = read::many(self.transaction, sql, params![request])?;
+        Ok(whole(events.iter().filter_map(|event| EventKeys::of(event).outcome)))
     }
 
     fn stored_seq(&self, account: AccountId) -> Result<Option<u64>, StoreError> {
