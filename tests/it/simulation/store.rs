@@ -47,9 +47,10 @@ impl SimulatedStore {
         result
     }
 
+    /// A millisecond at least: what was answered in this one is noted before anything is durable.
     async fn wait(&self) {
         match self.world.weather() {
-            Weather::Calm | Weather::Shaky | Weather::Down => self.world.rest(0, 3).await,
+            Weather::Calm | Weather::Shaky | Weather::Down => self.world.rest(1, 3).await,
             Weather::Slow => self.world.rest(20, 900).await,
         }
     }
