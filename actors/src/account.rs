@@ -125,9 +125,10 @@ impl Actor for AccountActor {
                 let durable = state.durable.load(Ordering::Acquire) >= seq;
                 let open = state.account.open_holds() > 0;
                 if planted(Fault::RestWithHolds) {
-                    self.slot.running().iter().for_each(|hold| self.slot.end(hold.request));
+                    self.slot.running.holds().iter().for_each(|h| self.slot.running.end(h.request));
                     me.drain()?;
                 } else if durable && !open {
+                    self.slot.running.forget_durable(seq);
                     // What comes after this mark is handed back and asked of the next incarnation.
                     me.drain()?;
                 }
@@ -169,7 +170,9 @@ impl AccountActor {
         let mut state = Running { account, checkpoints: HashMap::new(), durable };
         let now = self.directory.settings.now();
         let expires_at = self.lease_from_now();
-        for hold in self.slot.running() {
+        // What was settled and is not durable behind the barrier was dropped.
+        self.slot.running.forget_durable(state.account.head().seq);
+        for hold in self.slot.running.holds() {
             // What asked to renew it meanwhile found nobody.
             let expires_at = hold.expires_at.max(expires_at);
             let command = Command::Place(resumed(&Hold { expires_at, ..hold }));
@@ -244,15 +247,19 @@ impl AccountActor {
 
     /// Keeps the table of running requests beside the directory true.
     fn note(&self, state: &Running, event: &Event) {
+        let running = &self.slot.running;
         match event {
-            Event::Placed(hold) => self.slot.run(hold.clone()),
+            Event::Placed(hold) => running.run(hold.clone()),
             Event::Renewed { request, .. } => {
                 if let Some(hold) = state.account.hold(*request) {
-                    self.slot.run(hold.clone());
+                    running.run(hold.clone());
                 }
             }
-            Event::Released { request, .. } => self.slot.end(*request),
-            Event::Settled(settlement) => self.slot.end(settlement.charged.request),
+            Event::Released { request, .. } => running.end(*request),
+            Event::Settled(settlement) => {
+                running.forget_durable(state.durable.load(Ordering::Acquire));
+                running.settled(settlement.charged.request, state.account.head().seq);
+            }
             Event::Adjusted(_)
             | Event::Received(_)
             | Event::Refunded(_)

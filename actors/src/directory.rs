@@ -1,17 +1,17 @@
 //! The directory: from an account's id to its one actor, started from the store when needed.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
-use opencredits_schema::{AccountId, Hold, RequestId, Timestamp};
+use opencredits_schema::{AccountId, Timestamp};
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
 use tokio::sync::OnceCell;
 
 use crate::account::{AccountActor, AccountMsg};
 use crate::fault::{Fault, planted};
 use crate::journal::Journal;
+use crate::running::RunningHolds;
 use crate::store::Store;
 use crate::system::{AskError, Settings};
 
@@ -23,7 +23,7 @@ const TRIES_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     actor: OnceCell<ActorRef<AccountMsg>>,
-    running: Arc<Mutex<BTreeMap<RequestId, Hold>>>,
+    pub(crate) running: Arc<RunningHolds>,
     holds: AtomicUsize,
     used: AtomicI64,
     /// An incarnation failed and has no successor yet. What the store has open of it needs one.
@@ -31,19 +31,6 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The holds that the next incarnation takes over.
-    pub(crate) fn running(&self) -> Vec<Hold> {
-        lock(&self.running).values().cloned().collect()
-    }
-
-    pub(crate) fn run(&self, hold: Hold) {
-        lock(&self.running).insert(hold.request, hold);
-    }
-
-    pub(crate) fn end(&self, request: RequestId) {
-        lock(&self.running).remove(&request);
-    }
-
     pub(crate) fn note_holds(&self, holds: usize) {
         self.holds.store(holds, Ordering::Relaxed);
     }
@@ -182,7 +169,7 @@ impl Directory {
             return None;
         }
         let next = Arc::new(entry.next());
-        let rests = lock(&next.running).is_empty();
+        let rests = next.running.is_empty();
         *entry = next;
         drop(entry);
         if rests {
@@ -269,14 +256,10 @@ fn not_started(error: &SpawnErr) -> AskError {
 
 /// Whether a place has neither an actor nor a need of one, and nobody is about to use it.
 fn is_forsaken(slot: &Arc<Slot>) -> bool {
-    let empty = !slot.actor.initialized() && lock(&slot.running).is_empty();
+    let empty = !slot.actor.initialized() && slot.running.is_empty();
     empty && !slot.orphaned.load(Ordering::Acquire) && Arc::strong_count(slot) == 1
 }
 
 fn unavailable(why: &str) -> AskError {
     AskError::Unavailable(why.to_owned())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,6 +9,7 @@ mod directory;
 mod fault;
 mod journal;
 mod partner;
+mod running;
 mod store;
 mod supervisor;
 mod system;

@@ -101,6 +101,34 @@ async fn an_account_that_failed_while_the_store_was_down_ends_its_leases_by_itse
     assert_eq!(head.balance.micro(), 70);
 }
 
+#[tokio::test]
+async fn a_hold_counts_until_its_settlement_is_durable() {
+    let store = Arc::new(MemoryStore::default());
+    let system = Arc::new(start(Arc::clone(&store) as Arc<dyn Store>, 1).await);
+    system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
+    system.ask(ACCOUNT, settle(1, 30)).await.unwrap();
+    // The next incarnation does not know that 1 is settled.
+    system.panic_account(ACCOUNT);
+    system.ask(ACCOUNT, place(2, 60)).await.unwrap();
+    store.fail(true);
+    let ask = |command| {
+        let system = Arc::clone(&system);
+        tokio::spawn(async move { told(&system, command).await })
+    };
+    let (repeat, behind) = (ask(settle(1, 30)), ask(settle(2, 50)));
+    while system.journal().waiting < 2 {
+        tokio::task::yield_now().await;
+    }
+    // What stands behind the repeat is dropped with it, and nobody asks again.
+    behind.abort();
+    store.fail(false);
+    assert_eq!(repeat.await.unwrap(), 33);
+    assert_eq!(balance(&system, ACCOUNT).await, (67, 60));
+    assert!(system.ask(ACCOUNT, place(3, 10)).await.is_err());
+    assert_eq!(told(&system, settle(2, 50)).await, 55);
+    assert_eq!(balance(&system, ACCOUNT).await, (12, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_settlement_outlasts_a_store_that_cannot_be_read() {
     let store = Arc::new(MemoryStore::default());
