@@ -27,7 +27,7 @@ use opencredits_schema::{Credits, Key};
 
 pub use desk::{CheckoutSetupError, Desk};
 pub use sweep::{look_after, sweep};
-pub(crate) use top_up::left;
+pub(crate) use top_up::{left, load as watch};
 pub use webhook::receive as webhook;
 
 use crate::error::{ApiError, ErrorCode};

@@ -104,6 +104,7 @@ impl Server {
         let upstream = Upstream::new(&config.providers)?;
         let desk = Desk::new(&config)?;
         let gateway = Arc::new(Gateway::new(config, system, upstream, desk, book));
+        checkout::watch(&gateway).await?;
         Ok(Self { gateway, public, admin })
     }
 

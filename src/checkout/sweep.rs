@@ -36,7 +36,6 @@ pub async fn look_after(gateway: Arc<Gateway>) {
 pub async fn sweep(gateway: &Gateway, now: Timestamp) -> Result<(), StoreError> {
     let Some(desk) = &gateway.desk else { return Ok(()) };
     desk.upkeep();
-    top_up::load(gateway, desk).await?;
     for kind in [DocumentKind::Login, DocumentKind::Webhook, DocumentKind::Application] {
         gateway.system.store().forget_documents(kind, now).await?;
     }

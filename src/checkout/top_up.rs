@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub(super) use charge::{ended, failed, learn, look, work};
-pub(crate) use watch::left;
-pub(super) use watch::{TopUps, Wake, load};
+pub(super) use watch::{TopUps, Wake};
+pub(crate) use watch::{left, load};
 
 use super::documents::{self, Record, Versioned};
 use super::orders::{parse_cents, unavailable};

@@ -3,7 +3,7 @@
 //! A request never waits for it. An account without a top-up costs one look into a map that misses;
 //! one with it two comparisons of integers, and now and then a message into a queue with a bound.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use dashmap::DashMap;
 use opencredits_actors::StoreError;
@@ -11,7 +11,7 @@ use opencredits_schema::{Credits, DocumentKind, OrderId, Timestamp, TopUp, TopUp
 use tokio::sync::{Mutex, MutexGuard, mpsc};
 
 use super::Owner;
-use crate::checkout::{Desk, documents};
+use crate::checkout::documents;
 use crate::gateway::Gateway;
 
 /// Top-ups that are watched; beyond it a metric says that some are not.
@@ -39,7 +39,6 @@ pub(in crate::checkout) enum Wake {
 /// All top-ups that are on.
 pub(in crate::checkout) struct TopUps {
     watched: DashMap<Owner, Watched>,
-    loaded: AtomicBool,
     changing: Mutex<()>,
     wake: mpsc::Sender<Wake>,
     wakes: Mutex<mpsc::Receiver<Wake>>,
@@ -60,13 +59,7 @@ pub(super) struct Turn<'a> {
 impl TopUps {
     pub(in crate::checkout) fn new() -> Self {
         let (wake, wakes) = mpsc::channel(WAKES_MAX);
-        Self {
-            watched: DashMap::new(),
-            loaded: AtomicBool::new(false),
-            changing: Mutex::default(),
-            wake,
-            wakes: Mutex::new(wakes),
-        }
+        Self { watched: DashMap::new(), changing: Mutex::default(), wake, wakes: Mutex::new(wakes) }
     }
 
     /// Wakes the worker; `false` where it has too much to do.
@@ -131,11 +124,13 @@ pub(crate) fn left(gateway: &Gateway, owner: Owner, available: Credits) {
     }
 }
 
-/// Begins to watch for all that are on, once; what a crash left open is looked at now.
-pub(in crate::checkout) async fn load(gateway: &Gateway, desk: &Desk) -> Result<(), StoreError> {
-    if desk.top_ups.loaded.load(Ordering::Acquire) {
-        return Ok(());
-    }
+/// Begins to watch for all that are on, before the first request: one that finds its account low may be
+/// the last for long. What a crash left open is looked at now.
+///
+/// # Errors
+/// As the store says.
+pub(crate) async fn load(gateway: &Gateway) -> Result<(), StoreError> {
+    let Some(desk) = &gateway.desk else { return Ok(()) };
     let turn = desk.top_ups.turn().await;
     let (kind, ever) = (DocumentKind::TopUp, Timestamp::from_millis(i64::MAX));
     let found = gateway.system.store().due_documents(kind, ever, WATCHED_MAX).await?;
@@ -156,6 +151,5 @@ pub(in crate::checkout) async fn load(gateway: &Gateway, desk: &Desk) -> Result<
             desk.top_ups.wake(Wake::Look((top_up.account, top_up.partner)));
         }
     }
-    desk.top_ups.loaded.store(true, Ordering::Release);
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! From money to credits: exactly once, however webhook, browser and sweep come.
 
+use std::time::Duration;
+
 use opencredits_loadtest::stripe::{Card, PayError, WebhookMode};
 use serde_json::json;
 
@@ -58,6 +60,20 @@ async fn a_webhook_that_never_comes_is_not_needed() {
     shop.stripe.pay(&order.session, Card::Good).unwrap();
     assert_eq!(shop.state(&order).await["status"], "paid");
     assert_eq!(shop.balance(&key).await, TEN);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn what_nobody_asks_about_is_looked_after_by_one() {
+    let (shop, key, order) = ordered().await;
+    shop.stripe.webhooks(WebhookMode::Drop);
+    shop.stripe.pay(&order.session, Card::Good).unwrap();
+    let later = Duration::from_secs(60);
+    tokio::join!(shop.sweep(later), shop.sweep(later), shop.sweep(later));
+    assert_eq!(shop.balance(&key).await, TEN);
+    let asked = shop.stripe.requests().into_iter();
+    let asked = asked.filter(|seen| seen.route.starts_with("GET /v1/checkout/sessions/"));
+    assert_eq!(asked.count(), 1, "who finds it taken leaves it alone");
     shop.close().await;
 }
 
