@@ -18,9 +18,6 @@ use crate::fault::{Fault, planted};
 use crate::store::{Batch, Rejection, Store, Write};
 use crate::system::AskError;
 
-/// How many writes go into one commit at most: bounds a commit's time.
-const BATCH_MAX: usize = 4096;
-
 /// The pauses between tries while the store is unavailable.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LAST: Duration = Duration::from_secs(1);
@@ -157,8 +154,9 @@ impl Journal {
         }
     }
 
-    /// The next batch, or `None` when the queue is empty and the actor may sleep.
-    fn take(&self) -> Option<()> {
+    /// The next batch of so many writes at most, or `None` when the queue is empty and the actor may
+    /// sleep.
+    fn take(&self, max: usize) -> Option<()> {
         let mut working = lock(&self.working);
         if !working.is_empty() {
             return Some(());
@@ -168,10 +166,10 @@ impl Journal {
             self.awake.store(false, Ordering::Release);
             return None;
         }
-        if queue.len() <= BATCH_MAX {
+        if queue.len() <= max {
             std::mem::swap(&mut *working, &mut *queue);
         } else {
-            working.extend(queue.drain(..BATCH_MAX));
+            working.extend(queue.drain(..max));
         }
         Some(())
     }
@@ -303,7 +301,7 @@ impl Actor for JournalActor {
         _wake: Wake,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        while self.journal.take().is_some() {
+        while self.journal.take(self.store.batch_max()).is_some() {
             let (batch, places) = self.journal.batch();
             let rejected = self.commit(&batch).await;
             for account in self.journal.finish(&places, &rejected) {

@@ -24,6 +24,6 @@ pub use fault::Fault;
 pub use journal::JournalState;
 pub use store::{
     Answered, Batch, Books, Loaded, MemoryStore, Once, Payout, PayoutOutcome, Rejected, Rejection,
-    SqliteStore, Store, StoreError, Write,
+    ScyllaSettings, ScyllaStore, SqliteStore, Store, StoreError, Write,
 };
 pub use system::{AskError, Settings, System};

@@ -3,6 +3,7 @@
 mod audit;
 mod event_keys;
 mod memory;
+mod scylla;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use opencredits_schema::{
 };
 
 pub use memory::MemoryStore;
+pub use scylla::{ScyllaSettings, ScyllaStore};
 pub use sqlite::SqliteStore;
 
 /// What a store's method returns: a future of its answer.
@@ -169,8 +171,17 @@ pub trait Store: Send + Sync + 'static {
     /// Makes a batch durable in one commit. Idempotent: a batch whose outcome was unknown can be
     /// given again.
     fn commit(&self, batch: Batch) -> Answered<'_, Vec<Rejected>>;
-    /// Reads an account; `None` if there is none.
+    /// How many writes one commit carries at most: bounds a commit's time.
+    fn batch_max(&self) -> usize {
+        4096
+    }
+    /// Takes an account for writing and reads it; `None` if there is none. From here on the store
+    /// refuses the writes of whoever had it before.
     fn load(&self, account: AccountId) -> Answered<'_, Option<Loaded>>;
+    /// An account's durable part, for whoever only looks; `None` if there is none.
+    fn head(&self, account: AccountId) -> Answered<'_, Option<Head>> {
+        Box::pin(async move { Ok(self.load(account).await?.map(|loaded| loaded.head)) })
+    }
     /// Makes an account; does nothing if it is there.
     fn create_account(
         &self,

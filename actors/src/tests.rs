@@ -1,7 +1,9 @@
-//! The actors over both stores: nothing lost, nothing doubled, whatever stops or panics.
+//! The actors over every store: nothing lost, nothing doubled, whatever stops or panics.
 
+pub(crate) mod cluster;
+mod cql_server;
 mod repeats;
-mod stores;
+pub(crate) mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,8 @@ use opencredits_schema::{
     Usage,
 };
 
-use crate::{Answer, AskError, Clock, Done, MemoryStore, Settings, SqliteStore, Store, System};
+use self::stores::Ground;
+use crate::{Answer, AskError, Clock, Done, MemoryStore, Settings, Store, System};
 
 pub(crate) const ACCOUNT: AccountId = AccountId::new(1);
 pub(crate) const PARTNER: PartnerId = PartnerId::new(2);
@@ -111,7 +114,7 @@ fn hold(request: u128, micro: i64) -> Hold {
     }
 }
 
-fn checkpoint(request: u128, node: u64, cost: Option<i64>) -> Box<Checkpoint> {
+pub(crate) fn checkpoint(request: u128, node: u64, cost: Option<i64>) -> Box<Checkpoint> {
     Box::new(Checkpoint {
         account: ACCOUNT,
         hold: hold(request, 50),
@@ -127,22 +130,19 @@ async fn balance(system: &System, account: AccountId) -> (i64, i64) {
     (view.balance.micro(), view.held.micro())
 }
 
-/// The same story over a store in memory and over SQLite, and balanced books in the end.
-async fn over_both<F: Future<Output = System>>(story: impl Fn(Arc<dyn Store>) -> F) {
-    let folder = tempfile::tempdir().unwrap();
-    let sqlite = SqliteStore::open(&folder.path().join("t.db"), "a test").unwrap();
-    let stores: [Arc<dyn Store>; 2] = [Arc::new(MemoryStore::default()), Arc::new(sqlite)];
-    for store in stores {
-        let system = story(Arc::clone(&store)).await;
+/// The same story over every store, and balanced books in the end.
+async fn over_all<F: Future<Output = System>>(story: impl Fn(Arc<dyn Store>) -> F) {
+    for ground in [Ground::memory(), Ground::sqlite(), Ground::scylla().await] {
+        let system = story(ground.store()).await;
         assert!(system.stop(LONG).await);
-        let books = store.audit().await.unwrap();
-        assert_eq!(books.differences, Vec::<String>::new());
+        drop(system);
+        ground.end().await;
     }
 }
 
 #[tokio::test]
 async fn a_settlement_is_durable_when_it_is_answered() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(Arc::clone(&store), 1).await;
         system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
         let placed = system.ask(ACCOUNT, place(1, 60)).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_settlement_is_durable_when_it_is_answered() {
 
 #[tokio::test]
 async fn no_account_is_an_answer_of_its_own() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(store, 0).await;
         assert_eq!(system.ask(ACCOUNT, place(1, 1)).await, Err(AskError::NoAccount));
         system
@@ -171,7 +171,7 @@ async fn no_account_is_an_answer_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parallel_holds_never_overspend() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = Arc::new(start(store, 1).await);
         system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
         let tasks: Vec<_> = (0..200)
@@ -209,7 +209,7 @@ async fn insist(system: &System, account: AccountId, command: Command) -> Answer
 async fn panics_and_passivations_under_load_lose_and_double_nothing() {
     const ACCOUNTS: u64 = 8;
     const REQUESTS: u64 = 150;
-    over_both(async |store| {
+    over_all(async |store| {
         let system = Arc::new(start(Arc::clone(&store), ACCOUNTS).await);
         for number in 1..=ACCOUNTS {
             system
@@ -256,7 +256,7 @@ async fn panics_and_passivations_under_load_lose_and_double_nothing() {
 
 #[tokio::test]
 async fn a_panic_keeps_the_holds_of_running_requests() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(store, 1).await;
         system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
         system.ask(ACCOUNT, place(1, 60)).await.unwrap();
@@ -273,7 +273,7 @@ async fn a_panic_keeps_the_holds_of_running_requests() {
 
 #[tokio::test]
 async fn a_lease_that_ends_settles_by_the_checkpoint_and_the_request_corrects_it() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(store, 1).await;
         system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
         for request in [1, 2] {
@@ -293,7 +293,7 @@ async fn a_lease_that_ends_settles_by_the_checkpoint_and_the_request_corrects_it
 
 #[tokio::test]
 async fn a_start_settles_what_a_crash_left_open_once() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(Arc::clone(&store), 1).await;
         system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
         system.ask(ACCOUNT, place(1, 50)).await.unwrap();
@@ -384,7 +384,7 @@ async fn an_account_that_could_not_be_read_comes_back_as_one_actor() {
 
 #[tokio::test]
 async fn a_settlement_that_the_store_knows_gets_the_stored_answer() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(Arc::clone(&store), 1).await;
         system.ask(ACCOUNT, grant("g", 1000)).await.unwrap();
         let first = system.ask(ACCOUNT, settle(1, 30)).await.unwrap();
@@ -402,7 +402,7 @@ async fn a_settlement_that_the_store_knows_gets_the_stored_answer() {
 
 #[tokio::test]
 async fn a_partner_is_paid_no_more_than_it_earned() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(Arc::clone(&store), 1).await;
         system.ask(ACCOUNT, grant("g", 1000)).await.unwrap();
         system.ask(ACCOUNT, settle(1, 100)).await.unwrap();

@@ -36,7 +36,8 @@ pub use order::{
 };
 pub use price::*;
 pub use record::{
-    EarningsRow, HistoryRow, Key, KeyUse, Partner, PartnerBalance, SQL_MIGRATIONS, UsageQuery,
+    CQL_MIGRATIONS, EarningsRow, HistoryRow, Key, KeyUse, Partner, PartnerBalance, SQL_MIGRATIONS,
+    UsageQuery,
 };
 pub use referral::ReferralRate;
 pub use top_up::{

@@ -11,6 +11,10 @@ pub const SQL_MIGRATIONS: &[&str] = &[
     include_str!("../sql/0003_key_use.sql"),
 ];
 
+/// The migrations of the ScyllaDB store, in order; each is statements that end with `;`.
+pub const CQL_MIGRATIONS: &[&str] =
+    &[include_str!("../cql/0001_init.cql"), include_str!("../cql/0002_records.cql")];
+
 /// Whoever embeds the checkout and earns the referral share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partner {

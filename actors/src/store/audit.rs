@@ -115,7 +115,8 @@ impl Auditor {
         }
     }
 
-    fn differ(&mut self, difference: String) {
+    /// Notes a difference.
+    pub(super) fn differ(&mut self, difference: String) {
         if self.books.differences.len() < DIFFERENCES_MAX {
             self.books.differences.push(difference);
         }

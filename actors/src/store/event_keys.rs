@@ -52,6 +52,16 @@ impl EventKeys {
         }
     }
 
+    /// The bytes that make the event unique within its account: its kind, then its outside name.
+    pub(super) fn name(&self) -> Option<Vec<u8>> {
+        let outside = match (self.request, &self.source) {
+            (Some(request), _) => request.bits().to_be_bytes().to_vec(),
+            (None, Some(source)) => source.as_bytes().to_vec(),
+            (None, None) => return None,
+        };
+        Some(std::iter::once(self.kind).chain(outside).collect())
+    }
+
     fn money(kind: u8, source: String) -> Self {
         Self { kind, request: None, source: Some(source), outcome: None, recovered: false }
     }

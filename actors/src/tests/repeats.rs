@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use opencredits_schema::{Command, Timestamp};
 
-use super::{ACCOUNT, LONG, balance, checkpoint, grant, late, over_both, place, settle, start};
+use super::{ACCOUNT, LONG, balance, checkpoint, grant, late, over_all, place, settle, start};
 use crate::{Done, MemoryStore, Store, System};
 
 /// Asks for a request's end; what it was told that it costs.
@@ -21,7 +21,7 @@ fn expire(system: &System) {
 
 #[tokio::test]
 async fn a_correction_is_answered_with_the_whole_charge_each_time() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(store, 1).await;
         system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
         system.ask(ACCOUNT, place(1, 50)).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_correction_is_answered_with_the_whole_charge_each_time() {
 
 #[tokio::test]
 async fn a_charge_after_a_release_comes_once_though_the_account_forgets_it() {
-    over_both(async |store| {
+    over_all(async |store| {
         let system = start(store, 1).await;
         system.ask(ACCOUNT, grant("g", 100)).await.unwrap();
         system.ask(ACCOUNT, place(1, 50)).await.unwrap();

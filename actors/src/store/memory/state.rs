@@ -69,7 +69,8 @@ impl State {
             Write::Event { event, head, forget } => self.event(event, head, *forget),
             Write::Checkpoint(checkpoint) => {
                 let request = checkpoint.hold.request;
-                if !self.requests.contains_key(&(request, 1)) {
+                let newest = self.checkpoints.get(&request).map_or(0, |kept| kept.number);
+                if newest <= checkpoint.number && !self.requests.contains_key(&(request, 1)) {
                     self.checkpoints.insert(request, checkpoint.as_ref().clone());
                 }
                 Ok(())
