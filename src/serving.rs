@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
-use opencredits_actors::{AskError, Clock, Settings, SqliteStore, StoreError, System};
+use opencredits_actors::{
+    AskError, Clock, ScyllaSettings, ScyllaStore, Settings, SqliteStore, Store, StoreError, System,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,6 +25,9 @@ use crate::upstream::{Upstream, UpstreamSetupError};
 
 /// How often limits forget who has not come for long.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// How long durable events wait for their copies in a cluster: partners see them so much later.
+const COPY_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the end looks whether the last request is done.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -54,9 +59,6 @@ pub enum ServeError {
     /// No random numbers.
     #[error("the system has no randomness: {0}")]
     Random(#[from] getrandom::Error),
-    /// The store is of a kind that this build does not have.
-    #[error("OPENCREDITS_STORE: the ScyllaDB store is not in this build yet; use sqlite:PATH")]
-    NoScylla,
     /// At the end, settlements were still undurable. Their checkpoints settle them at the start.
     #[error("some settlements are not durable yet; the next start settles them by checkpoint")]
     Undurable,
@@ -76,13 +78,18 @@ impl Server {
     /// # Errors
     /// [`ServeError`].
     pub async fn bind(mut config: Config) -> Result<Self, ServeError> {
-        let StoreConfig::Sqlite(path) = &config.store else { return Err(ServeError::NoScylla) };
         let book = prices::read(config.prices.as_deref())?;
         let public = listen(config.listen).await;
         let address = public.as_ref().ok().and_then(|public| public.local_addr().ok());
         // Whoever serves the file already has its address too: it is named first.
         let holder = format!("listening on {}", address.unwrap_or(config.listen));
-        let store = Arc::new(SqliteStore::open(path, &holder)?);
+        let node = u64::from_be_bytes(crate::random::bytes::<8>()?);
+        let store: Arc<dyn Store> = match &config.store {
+            StoreConfig::Sqlite(path) => Arc::new(SqliteStore::open(path, &holder)?),
+            StoreConfig::Scylla { nodes, keyspace } => {
+                Arc::new(ScyllaStore::connect(cluster(nodes, keyspace, node)).await?)
+            }
+        };
         let public = public?;
         // Browsers are sent back to the port that the system chose.
         if let (Some(address), Some(0)) = (address, config.public_url.authority().port_u16())
@@ -97,7 +104,7 @@ impl Server {
         let settings = Settings {
             hold_lease: config.times.hold_lease,
             passivate_after: config.times.passivate_after,
-            node: u64::from_be_bytes(crate::random::bytes::<8>()?),
+            node,
             clock: Clock::default(),
         };
         let system = System::start(store, settings).await?;
@@ -172,6 +179,16 @@ impl Server {
             chore.abort();
         }
         if durable { Ok(()) } else { Err(ServeError::Undurable) }
+    }
+}
+
+/// A keyspace of a cluster, used in the name of one incarnation of a process.
+pub(crate) fn cluster(nodes: &[String], keyspace: &str, owner: u64) -> ScyllaSettings {
+    ScyllaSettings {
+        nodes: nodes.to_vec(),
+        keyspace: keyspace.to_owned(),
+        owner,
+        copy_after: COPY_AFTER,
     }
 }
 

@@ -1,16 +1,15 @@
 //! What the words of the command line do.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use opencredits_actors::SqliteStore;
+use opencredits_actors::{Books, ScyllaSettings, ScyllaStore, SqliteStore, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::books::{Told, Trial};
 use crate::cli::{Cli, Verb};
 use crate::config::{Config, StoreConfig};
-use crate::serving::{ServeError, Server};
-use crate::{prices, telemetry};
+use crate::serving::{Server, cluster};
+use crate::{prices, random, telemetry};
 
 /// Runs a command line in an environment; the process's exit code.
 pub fn run(cli: &Cli, environment: &[(String, String)]) -> ExitCode {
@@ -40,15 +39,18 @@ fn try_run(cli: &Cli, environment: &[(String, String)]) -> Result<ExitCode, Fail
             say(out, &config.describe());
         }
         Verb::Migrate => {
-            let done = SqliteStore::migrate(sqlite(&config)?, "opencredits migrate")?;
+            let done = migrate(&config.store)?;
             say(out, &format!("{done} migrations run"));
         }
         Verb::Backup { path } => {
-            SqliteStore::backup_file(sqlite(&config)?, &path)?;
+            match &config.store {
+                StoreConfig::Sqlite(store) => SqliteStore::backup_file(store, &path)?,
+                StoreConfig::Scylla { .. } => return Err(ScyllaStore::no_backup().into()),
+            }
             say(out, &format!("copied to {}", path.display()));
         }
         Verb::Books(books) => {
-            let audit = SqliteStore::audit_file(sqlite(&config)?)?;
+            let audit = audited(&config.store)?;
             let told = if books.json {
                 serde_json::to_string(&Trial::from(&audit))?
             } else {
@@ -63,8 +65,7 @@ fn try_run(cli: &Cli, environment: &[(String, String)]) -> Result<ExitCode, Fail
 
 fn serve(config: Config) -> Result<(), Failure> {
     telemetry::start_log(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let server = Server::bind(config).await?;
@@ -80,11 +81,33 @@ fn serve(config: Config) -> Result<(), Failure> {
     })
 }
 
-fn sqlite(config: &Config) -> Result<&Path, ServeError> {
-    match &config.store {
-        StoreConfig::Sqlite(path) => Ok(path),
-        StoreConfig::Scylla { .. } => Err(ServeError::NoScylla),
+fn migrate(store: &StoreConfig) -> Result<usize, Failure> {
+    match store {
+        StoreConfig::Sqlite(path) => Ok(SqliteStore::migrate(path, "opencredits migrate")?),
+        StoreConfig::Scylla { nodes, keyspace } => {
+            let settings = once(nodes, keyspace)?;
+            Ok(runtime()?.block_on(ScyllaStore::migrate(&settings))?)
+        }
     }
+}
+
+fn audited(store: &StoreConfig) -> Result<Books, Failure> {
+    match store {
+        StoreConfig::Sqlite(path) => Ok(SqliteStore::audit_file(path)?),
+        StoreConfig::Scylla { nodes, keyspace } => {
+            let settings = once(nodes, keyspace)?;
+            runtime()?.block_on(async { Ok(ScyllaStore::connect(settings).await?.audit().await?) })
+        }
+    }
+}
+
+/// A cluster for a command that serves nothing.
+fn once(nodes: &[String], keyspace: &str) -> Result<ScyllaSettings, Failure> {
+    Ok(cluster(nodes, keyspace, u64::from_be_bytes(random::bytes::<8>()?)))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 fn say(out: &mut impl std::io::Write, text: &str) {

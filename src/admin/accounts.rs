@@ -53,7 +53,7 @@ pub(super) async fn one(gateway: &Arc<Gateway>, id: &str) -> Result<Response<Byt
     let id = fields::account_id(id)?;
     let view = view(gateway, id).await?;
     let store = gateway.system.store();
-    let head = store.load(id).await?.ok_or_else(ApiError::not_found)?.head;
+    let head = store.head(id).await?.ok_or_else(ApiError::not_found)?;
     let keys = store.keys_of(id).await?;
     let account = Account {
         id: id.to_string(),

@@ -113,7 +113,7 @@ async fn earlier(
     source: &str,
 ) -> Result<Option<u64>, StoreError> {
     let store = gateway.system.store();
-    let head = store.load(account).await?.map(|loaded| loaded.head);
+    let head = store.head(account).await?;
     let lot = head.as_ref().and_then(|head| head.lot_of(LotKind::Grant, source));
     if let Some(lot) = lot {
         return Ok(Some(lot.seq));

@@ -84,7 +84,7 @@ async fn verify(gateway: &Gateway, request: &Incoming) -> Result<Response<Bytes>
 async fn me(gateway: &Gateway, request: &Incoming) -> Result<Response<Bytes>, ApiError> {
     let account = session(gateway, request).await?.value.account;
     let store = gateway.system.store();
-    let balance = store.load(account).await?.map(|loaded| loaded.head.balance);
+    let balance = store.head(account).await?.map(|head| head.balance);
     let mut good = Vec::new();
     for key in store.keys_of(account).await? {
         if gateway.is_good(&key) {

@@ -122,8 +122,8 @@ pub(super) async fn once(
         Err(AskError::Refused(Refusal::Received)) => {
             // Somebody else's is on its way, or was durable long ago.
             gateway.system.settled(account).await;
-            let loaded = gateway.system.store().load(account).await?;
-            let lot = loaded.as_ref().and_then(|l| l.head.lot_of(LotKind::Purchase, source));
+            let head = gateway.system.store().head(account).await?;
+            let lot = head.as_ref().and_then(|head| head.lot_of(LotKind::Purchase, source));
             lot.map(|_| ()).ok_or_else(|| ApiError::overloaded(1))
         }
         Err(AskError::Refused(refusal)) => Err(ApiError::internal(refusal)),

@@ -87,7 +87,7 @@ async fn balances(
     account: AccountId,
     partner: PartnerId,
 ) -> Result<(Credits, Credits), ApiError> {
-    let head = gateway.system.store().load(account).await?.map(|loaded| loaded.head);
+    let head = gateway.system.store().head(account).await?;
     let head = head.unwrap_or_else(|| Head::new(account));
     let consent = consent_at(gateway, account, partner).await?;
     let extra = consent.map_or(Credits::ZERO, |consent| consent.extra);

@@ -1,5 +1,8 @@
 //! The program as an operator meets it: its words, its files, its signals.
 
+mod cluster;
+#[path = "../../actors/src/tests/cql_server.rs"]
+mod cql_server;
 pub mod process;
 mod shutdown;
 

@@ -31,7 +31,8 @@ fn start() -> Server {
         .unwrap();
     let mut line = String::new();
     BufReader::new(script.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let nodes = line.trim().strip_prefix("CQL_NODES=").expect("the CQL server does not start");
+    // What went wrong is on the standard error output.
+    let nodes = line.trim().strip_prefix("CQL_NODES=").unwrap();
     let nodes = nodes.split(',').map(str::to_owned).collect();
     Server { _script: script, nodes }
 }

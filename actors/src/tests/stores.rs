@@ -399,7 +399,7 @@ async fn a_duplicate_of_a_corrected_request_tells_its_whole_charge(store: Arc<dy
     let [Rejected { index: 0, why: Rejection::Duplicate(Some(outcome)) }] = &rejected[..] else {
         panic!("{rejected:?}")
     };
-    assert_eq!(outcome.total().micro(), 22);
+    assert_eq!(outcome.total().micro(), 21);
 }
 
 async fn money_of_one_source_comes_in_once(store: Arc<dyn Store>) {
