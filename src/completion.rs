@@ -1,5 +1,6 @@
 //! One AI request: plan, place, send, meter, settle. The answer's end is its receipt.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +10,6 @@ use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming as UpstreamBody;
 use opencredits_schema::{Basis, Credits, Partner, Provider, Status, Usage};
 use opencredits_wire::{Dialect, Meter, add_cost, usage_of_body};
-use tokio::sync::oneshot;
 
 use crate::auth::Caller;
 use crate::config::OnClientGone;
@@ -74,10 +74,11 @@ pub async fn complete(
         translation,
         place,
     };
-    // A task of its own: a client that goes away does not stop what has to be settled.
-    let (reply, answer) = oneshot::channel();
-    tokio::spawn(exchange.run(incoming, path.into_owned(), body, reply));
-    answer.await.unwrap_or_else(|_| Err(ApiError::internal("the request's task ended")))
+    let live = Arc::clone(exchange.open.live());
+    let answering = Box::pin(exchange.answer(incoming.headers, path.into_owned(), body));
+    let mut answering =
+        Answering { gateway: Arc::clone(gateway), live, unfinished: Some(answering) };
+    answering.answer().await
 }
 
 async fn place_hold(
@@ -144,52 +145,73 @@ struct Exchange {
     place: OpenStream,
 }
 
-type Reply = oneshot::Sender<Result<Answer, ApiError>>;
+type Unfinished = Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send>>;
+
+/// An exchange that its client waits for. It runs in the connection's task, which spares it one of its
+/// own; a client that goes away does not stop what has to be settled: then it goes on in a task.
+struct Answering {
+    gateway: Arc<Gateway>,
+    live: Arc<Live>,
+    unfinished: Option<Unfinished>,
+}
+
+impl Answering {
+    async fn answer(&mut self) -> Result<Answer, ApiError> {
+        let cut = Arc::clone(&self.live.cut);
+        let answered = match &mut self.unfinished {
+            Some(unfinished) => tokio::select! {
+                biased;
+                answer = unfinished => answer,
+                () = cut.notified() => Err(ApiError::overloaded(1)),
+            },
+            None => Err(ApiError::internal("an answer that was given")),
+        };
+        // One that was cut is settled, by what has come, as it is dropped.
+        self.unfinished = None;
+        answered
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        // What panicked cannot go on; its guard settles.
+        let Some(unfinished) = self.unfinished.take().filter(|_| !std::thread::panicking()) else {
+            return;
+        };
+        let (gateway, live) = (Arc::clone(&self.gateway), Arc::clone(&self.live));
+        gateway.metrics.client_gone.increment(1);
+        live.client_left();
+        tokio::spawn(drain_answer(gateway, live, unfinished));
+    }
+}
+
+/// Lets an exchange whose client is gone come to its end, within bounds.
+async fn drain_answer(gateway: Arc<Gateway>, live: Arc<Live>, unfinished: Unfinished) {
+    // Without a place or time to wait in, the guard settles by what has come.
+    let Some(drain) = Running::drain(&gateway) else { return };
+    let wait = drain_time(&gateway.config);
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(wait, unfinished) => answer.ok(),
+        () = live.cut.notified() => None,
+    };
+    // A stream that has come meanwhile takes the place for its own drain.
+    drop(drain);
+    drop(answer);
+}
 
 impl Exchange {
-    /// Sends the request and answers; the client may go away meanwhile.
-    async fn run(self, incoming: Incoming, path: String, body: Vec<Bytes>, mut reply: Reply) {
-        let live = Arc::clone(self.open.live());
-        let gateway = Arc::clone(self.open.gateway());
-        let answering = self.answer(&incoming, &path, body);
-        tokio::pin!(answering);
-        let answer = tokio::select! {
-            biased;
-            answer = &mut answering => answer,
-            () = reply.closed() => {
-                gateway.metrics.client_gone.increment(1);
-                live.client_left();
-                // Without a place or time to wait in, the guard settles by what has come.
-                let Some(drain) = Running::drain(&gateway) else { return };
-                let wait = drain_time(&gateway.config);
-                let answer = tokio::select! {
-                    answer = tokio::time::timeout(wait, &mut answering) => answer.ok(),
-                    () = live.cut.notified() => None,
-                };
-                // A stream that has come meanwhile takes the place for its own drain.
-                drop(drain);
-                drop(answer);
-                return;
-            }
-            () = live.cut.notified() => {
-                Err(ApiError::overloaded(1))
-            }
-        };
-        // A client that has just gone drops the stream, and that goes on by itself.
-        drop(reply.send(answer));
-    }
-
+    /// Sends the request and answers.
     async fn answer(
         self,
-        incoming: &Incoming,
-        path: &str,
+        incoming: HeaderMap,
+        path: String,
         body: Vec<Bytes>,
     ) -> Result<Answer, ApiError> {
         let terms = &self.open.live().terms;
         let (gateway, model) = (self.open.gateway(), &terms.model);
         let metrics = gateway.metrics.upstream(model.provider);
         let started = Instant::now();
-        let sent = gateway.upstream.send(model.provider, path, &incoming.headers, body).await;
+        let sent = gateway.upstream.send(model.provider, &path, &incoming, body).await;
         let (parts, body) = match sent {
             Ok(response) => response.into_parts(),
             Err(error) => {

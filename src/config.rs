@@ -7,6 +7,7 @@ mod values;
 mod variables;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -23,7 +24,7 @@ pub use values::{
 };
 pub use variables::{PREFIX, VARIABLES, Variable, help};
 
-use checks::{address, networks, switch, token};
+use checks::{address, networks, one_a_core, switch, token, workers};
 use reader::Reader;
 
 /// Everything that the environment and the file set.
@@ -37,6 +38,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Bearer token of the admin API; without it the API is off.
     pub admin_token: Option<Secret>,
+    /// Threads that serve requests.
+    pub workers: NonZeroUsize,
     /// Networks whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Where the ledger is kept.
@@ -107,6 +110,7 @@ impl Config {
         let store = reader.need("OPENCREDITS_STORE", StoreConfig::from_str);
         let admin_token = reader.maybe("OPENCREDITS_ADMIN_TOKEN", token);
         let admin_listen = reader.need("OPENCREDITS_ADMIN_LISTEN", address);
+        let workers = reader.maybe("OPENCREDITS_WORKERS", workers);
         let trusted_proxies = reader.maybe("OPENCREDITS_TRUSTED_PROXIES", networks);
         let providers = Providers::read(reader);
         let prices = reader.maybe("OPENCREDITS_PRICES", |path| Ok(PathBuf::from(path)));
@@ -136,6 +140,7 @@ impl Config {
             },
             admin_listen: admin_listen?,
             admin_token: admin_token?,
+            workers: workers?.unwrap_or_else(one_a_core),
             trusted_proxies: trusted_proxies?.unwrap_or_default(),
             store: store?,
             prices: prices?,

@@ -42,6 +42,7 @@ pub mod serving;
 pub mod telemetry;
 pub mod upstream;
 pub mod verbs;
+pub mod workers;
 
 pub use config::Config;
 pub use gateway::Gateway;

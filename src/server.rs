@@ -32,6 +32,7 @@ pub use linger::RequestBody;
 pub use peer::Peer;
 
 use crate::telemetry;
+use crate::workers::Workers;
 use linger::{Linger, Unread};
 
 /// How long the loop rests when the system has no more sockets to give.
@@ -71,6 +72,7 @@ pub async fn serve_listener<S, B>(
     listener: TcpListener,
     service: S,
     limits: ServerLimits,
+    workers: Arc<Workers>,
     mut shutdown: watch::Receiver<bool>,
 ) -> ServeEnd
 where
@@ -80,7 +82,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut door = Door::new(&limits);
+    let mut door = Door::new(&limits, workers);
     let stop = shutdown.wait_for(|stop| *stop);
     tokio::pin!(stop);
     loop {
@@ -106,10 +108,11 @@ struct Door {
     graceful: GracefulShutdown,
     connections: JoinSet<()>,
     open: Gauge,
+    workers: Arc<Workers>,
 }
 
 impl Door {
-    fn new(limits: &ServerLimits) -> Self {
+    fn new(limits: &ServerLimits, workers: Arc<Workers>) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
@@ -121,6 +124,7 @@ impl Door {
             graceful: GracefulShutdown::new(),
             connections: JoinSet::new(),
             open: metrics::gauge!(telemetry::OPEN_CONNECTIONS),
+            workers,
         }
     }
 
@@ -152,20 +156,28 @@ impl Door {
         // A stream of small chunks must not wait for the client's acknowledgements.
         let ready = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
         let Ok(address) = ready else { return };
+        let Ok(stream) = stream.into_std() else { return };
         // An IPv4 client of a listener for both is that IPv4 address.
         let (connected, unread) = (address.ip().to_canonical(), Unread::default());
-        let stream = TokioIo::new(Linger::new(stream, unread.clone()));
-        let service = Caller { service, connected, proxies: Arc::clone(&self.proxies), unread };
-        let connection = self.http.serve_connection(stream, service);
-        let connection = self.graceful.watcher().watch(connection);
+        let service = Caller {
+            service,
+            connected,
+            proxies: Arc::clone(&self.proxies),
+            unread: unread.clone(),
+        };
+        let (http, watcher) = (self.http.clone(), self.graceful.watcher());
         let counted = Counted::new(self.open.clone(), permit);
-        self.connections.spawn(async move {
+        let serving = async move {
+            // Its worker's runtime is the one that waits for it.
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
+            let stream = TokioIo::new(Linger::new(stream, unread));
             // A client that is slow, broken or gone ends its own connection and nothing else.
-            if let Err(error) = connection.await {
+            if let Err(error) = watcher.watch(http.serve_connection(stream, service)).await {
                 debug!(%error, "connection failed");
             }
             drop(counted);
-        });
+        };
+        self.connections.spawn_on(serving, &self.workers.next());
     }
 
     async fn close(mut self, wait: Duration) -> ServeEnd {

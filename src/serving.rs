@@ -22,6 +22,7 @@ use crate::running;
 use crate::server::{ServerLimits, serve_listener};
 use crate::telemetry;
 use crate::upstream::{Upstream, UpstreamSetupError};
+use crate::workers::Workers;
 
 /// How often limits forget who has not come for long.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -41,6 +42,9 @@ pub enum ServeError {
     /// The store is not for us.
     #[error("the store: {0}")]
     Store(#[from] StoreError),
+    /// The serving threads did not start.
+    #[error("the serving threads: {0}")]
+    Workers(std::io::Error),
     /// The actors did not start.
     #[error("the accounts: {0}")]
     System(#[from] AskError),
@@ -70,6 +74,7 @@ pub struct Server {
     gateway: Arc<Gateway>,
     public: TcpListener,
     admin: Option<TcpListener>,
+    workers: Workers,
 }
 
 impl Server {
@@ -108,11 +113,12 @@ impl Server {
             clock: Clock::default(),
         };
         let system = System::start(store, settings).await?;
-        let upstream = Upstream::new(&config.providers)?;
+        let workers = Workers::start(config.workers).map_err(ServeError::Workers)?;
+        let upstream = Upstream::new(&config.providers, config.workers)?;
         let desk = Desk::new(&config)?;
         let gateway = Arc::new(Gateway::new(config, system, upstream, desk, book));
         checkout::watch(&gateway).await?;
-        Ok(Self { gateway, public, admin })
+        Ok(Self { gateway, public, admin, workers })
     }
 
     /// The public address that it listens on.
@@ -142,12 +148,15 @@ impl Server {
     /// # Errors
     /// [`ServeError::Undurable`] when the store did not take the last settlements in time.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { gateway, public, admin } = self;
+        let Self { gateway, public, admin, workers } = self;
+        let workers = Arc::new(workers);
         let (stop, stopping) = watch::channel(false);
         let side = if admin.is_some() { Side::Public } else { Side::Both };
-        let mut servers = vec![tokio::spawn(serve(&gateway, public, side, stopping.clone()))];
+        let serving = serve(&gateway, &workers, public, side, stopping.clone());
+        let mut servers = vec![tokio::spawn(serving)];
         if let Some(admin) = admin {
-            servers.push(tokio::spawn(serve(&gateway, admin, Side::Admin, stopping)));
+            let serving = serve(&gateway, &workers, admin, Side::Admin, stopping);
+            servers.push(tokio::spawn(serving));
         }
         let chores = [
             tokio::spawn(running::look_after(Arc::clone(&gateway))),
@@ -198,6 +207,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 fn serve(
     gateway: &Arc<Gateway>,
+    workers: &Arc<Workers>,
     listener: TcpListener,
     side: Side,
     stopping: watch::Receiver<bool>,
@@ -211,7 +221,8 @@ fn serve(
         shutdown_wait: times.shutdown_wait.saturating_add(times.settle_wait),
     };
     let service = warp::service(routes::filter(Arc::clone(gateway), side));
-    serve_listener(listener, TowerToHyperService::new(service), limits, stopping)
+    let service = TowerToHyperService::new(service);
+    serve_listener(listener, service, limits, Arc::clone(workers), stopping)
 }
 
 /// Waits until no request runs, at most so long.

@@ -7,6 +7,7 @@ mod segments;
 
 use std::error::Error;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ pub use segments::Segments;
 
 use crate::config::{Origin, ProviderConfig, Providers};
 use crate::error::ApiError;
+use crate::workers;
 
 /// Longest wait for a connection to a provider.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,10 +98,15 @@ pub enum UpstreamSetupError {
     BadKey(Provider),
 }
 
-/// The client for all providers; clones share one pool.
+type Pool = Client<HttpsConnector<HttpConnector>, Segments>;
+
+/// The client for all providers; clones share its pools.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, Segments>,
+    /// Each worker has its own: a connection belongs to the runtime that opened it. Whoever is no
+    /// worker shares the first one's.
+    first: Pool,
+    others: Vec<Pool>,
     openai: Target,
     anthropic: Target,
     google: Target,
@@ -108,11 +115,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// A client with the operator's keys.
+    /// A client with the operator's keys, for so many workers.
     ///
     /// # Errors
     /// TLS or a key is unusable.
-    pub fn new(providers: &Providers) -> Result<Self, UpstreamSetupError> {
+    pub fn new(providers: &Providers, workers: NonZeroUsize) -> Result<Self, UpstreamSetupError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -126,14 +133,17 @@ impl Upstream {
             .wrap_connector(http);
         // The client sends again by itself where a pooled connection proves dead before anything
         // was sent, and only there; a request that may have arrived is never sent twice.
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_MAX)
-            .retry_canceled_requests(true)
-            .build(connector);
+        let pool = || {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(IDLE_MAX)
+                .retry_canceled_requests(true)
+                .build(connector.clone())
+        };
         Ok(Self {
-            client,
+            first: pool(),
+            others: (1..workers.get()).map(|_| pool()).collect(),
             openai: Target::new(Provider::OpenAi, &providers.openai)?,
             anthropic: Target::new(Provider::Anthropic, &providers.anthropic)?,
             google: Target::new(Provider::Google, &providers.google)?,
@@ -175,7 +185,7 @@ impl Upstream {
         *request.uri_mut() = uri;
         headers::request_headers(provider, caller, request.headers_mut());
         request.headers_mut().insert(name, key.clone());
-        match timeout(self.head_timeout, self.client.request(request)).await {
+        match timeout(self.head_timeout, self.pool().request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) if error.is_connect() => {
                 Err(UpstreamError::Connect(provider, Cause(error)))
@@ -183,6 +193,11 @@ impl Upstream {
             Ok(Err(error)) => Err(UpstreamError::Broken(provider, Cause(error))),
             Err(_) => Err(UpstreamError::Silent(provider, self.head_timeout)),
         }
+    }
+
+    fn pool(&self) -> &Pool {
+        let own = workers::index().checked_sub(1).and_then(|other| self.others.get(other));
+        own.unwrap_or(&self.first)
     }
 
     const fn target(&self, provider: Provider) -> &Target {

@@ -106,8 +106,9 @@ fn once(nodes: &[String], keyspace: &str) -> Result<ScyllaSettings, Failure> {
     Ok(cluster(nodes, keyspace, u64::from_be_bytes(random::bytes::<8>()?)))
 }
 
+/// Requests are served by the workers; this one looks after the rest.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn say(out: &mut impl std::io::Write, text: &str) {

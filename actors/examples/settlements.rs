@@ -1,7 +1,8 @@
-//! Measures settlements through the actors into a real cluster: `settlements HOST:PORT KEYSPACE`.
+//! Measures settlements through the actors into a store: `settlements FILE` into SQLite, `settlements
+//! HOST:PORT KEYSPACE` into a cluster.
 //!
 //! So many callers place a hold and settle it, again and again, over 1, 64 and 1,000 accounts. The
-//! keyspace is made if it is not there.
+//! database or the keyspace is made if it is not there.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -9,13 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use opencredits_actors::{Clock, ScyllaSettings, ScyllaStore, Settings, Store, System};
+use opencredits_actors::{
+    Clock, ScyllaSettings, ScyllaStore, Settings, SqliteStore, Store, System,
+};
 use opencredits_schema::{
     AccountId, Basis, Charged, Command, Credits, KeyId, LotKind, Partner, PartnerId, PicoUsd,
     Place, ReferralRate, RequestId, SettledBy, Status, Timestamp, Usage,
 };
 
-const CALLERS: u64 = 10_000;
+const FILE_CALLERS: u64 = 1000;
+const CLUSTER_CALLERS: u64 = 10_000;
 const WARM_UP: Duration = Duration::from_secs(5);
 const MEASURED: Duration = Duration::from_secs(15);
 const PARTNER: PartnerId = PartnerId::new(1);
@@ -26,9 +30,16 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "settlements HOST:PORT KEYSPACE [deferred]";
+    let usage = "settlements FILE, or settlements HOST:PORT KEYSPACE [deferred]";
     let node = arguments.next().ok_or(usage)?;
-    let keyspace = arguments.next().ok_or(usage)?;
+    let Some(keyspace) = arguments.next() else {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(node.as_ref(), "settlements")?);
+        for accounts in [1, 64, 1000] {
+            let owner = u64::try_from(now().millis())?;
+            measure(Arc::clone(&store), owner, accounts, FILE_CALLERS).await?;
+        }
+        return Ok(());
+    };
     let deferred = arguments.next().is_some();
     let copy_after = Duration::from_secs(if deferred { 3600 } else { 1 });
     for accounts in [1, 64, 1000] {
@@ -41,12 +52,17 @@ async fn main() -> Result<(), Failure> {
         };
         ScyllaStore::migrate(&settings).await?;
         let store: Arc<dyn Store> = Arc::new(ScyllaStore::connect(settings).await?);
-        measure(store, owner, accounts).await?;
+        measure(store, owner, accounts, CLUSTER_CALLERS).await?;
     }
     Ok(())
 }
 
-async fn measure(store: Arc<dyn Store>, node: u64, accounts: u64) -> Result<(), Failure> {
+async fn measure(
+    store: Arc<dyn Store>,
+    node: u64,
+    accounts: u64,
+    callers: u64,
+) -> Result<(), Failure> {
     store.put_partner(partner()).await?;
     let lease = Duration::from_secs(600);
     let settings =
@@ -56,10 +72,10 @@ async fn measure(store: Arc<dyn Store>, node: u64, accounts: u64) -> Result<(), 
     for number in 0..accounts {
         let account = AccountId::new(first.wrapping_add(number));
         store.create_account(account, None, now()).await?;
-        system.ask(account, grant()).await?;
+        system.ask(account, grant(account)).await?;
     }
     let settled = Arc::new(AtomicU64::new(0));
-    let callers: Vec<_> = (0..CALLERS)
+    let tasks: Vec<_> = (0..callers)
         .map(|caller| {
             let account = AccountId::new(first.wrapping_add(caller % accounts));
             let (system, settled) = (Arc::clone(&system), Arc::clone(&settled));
@@ -79,19 +95,19 @@ async fn measure(store: Arc<dyn Store>, node: u64, accounts: u64) -> Result<(), 
         })
         .collect();
     tokio::time::sleep(WARM_UP).await;
-    let (count, cpu, started) = (settled.load(Ordering::Relaxed), cpu_ticks()?, Instant::now());
+    let (before, cpu, started) = (settled.load(Ordering::Relaxed), cpu_ticks()?, Instant::now());
     tokio::time::sleep(MEASURED).await;
-    let count = settled.load(Ordering::Relaxed).saturating_sub(count);
+    let done = settled.load(Ordering::Relaxed).saturating_sub(before);
     let (cpu, took) = (cpu_ticks()?.saturating_sub(cpu), started.elapsed());
-    for caller in callers {
-        caller.abort();
+    for task in tasks {
+        task.abort();
     }
     system.stop(Duration::from_secs(60)).await;
     // A tick is 10 ms on every Linux that this runs on.
-    let micros = cpu.saturating_mul(10_000).checked_div(count).unwrap_or_default();
-    let rate = u128::from(count) * 1000 / took.as_millis().max(1);
+    let micros = cpu.saturating_mul(10_000).checked_div(done).unwrap_or_default();
+    let rate = u128::from(done) * 1000 / took.as_millis().max(1);
     println!(
-        "{accounts} accounts, {CALLERS} callers: {rate} settlements/s, {micros} µs of CPU each"
+        "{accounts} accounts, {callers} callers: {rate} settlements/s, {micros} µs of CPU each"
     );
     let books = store.audit().await?;
     println!("  {} accounts in the books, differences: {:?}", books.accounts, books.differences);
@@ -125,9 +141,9 @@ fn partner() -> Partner {
     }
 }
 
-fn grant() -> Command {
+fn grant(account: AccountId) -> Command {
     Command::Receive {
-        source: "measured".to_owned(),
+        source: format!("measured:{account}"),
         kind: LotKind::Grant,
         credits: Credits::from_micro(1_000_000_000_000),
         reason: String::new(),

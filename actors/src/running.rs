@@ -8,7 +8,14 @@ use opencredits_schema::{Hold, RequestId};
 /// A hold counts until its end is durable: a settlement may be dropped with what was queued before
 /// it, and is asked again then.
 #[derive(Debug, Default)]
-pub(crate) struct RunningHolds(Mutex<BTreeMap<RequestId, Running>>);
+pub(crate) struct RunningHolds(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    running: BTreeMap<RequestId, Running>,
+    /// What was settled, by the event's number. A request that runs again since is passed over.
+    settled: BTreeMap<u64, RequestId>,
+}
 
 #[derive(Debug)]
 struct Running {
@@ -19,36 +26,44 @@ struct Running {
 
 impl RunningHolds {
     pub(crate) fn run(&self, hold: Hold) {
-        self.lock().insert(hold.request, Running { hold, settled: None });
+        self.lock().running.insert(hold.request, Running { hold, settled: None });
     }
 
     /// Ends a hold by a release, of which nothing becomes durable.
     pub(crate) fn end(&self, request: RequestId) {
-        self.lock().remove(&request);
+        self.lock().running.remove(&request);
     }
 
     /// A request was settled by an event of this number.
     pub(crate) fn settled(&self, request: RequestId, seq: u64) {
-        if let Some(running) = self.lock().get_mut(&request) {
+        let Table { running, settled } = &mut *self.lock();
+        if let Some(running) = running.get_mut(&request) {
             running.settled = Some(seq);
+            settled.insert(seq, request);
         }
     }
 
     /// Forgets what was settled by events up to this number, which are durable.
     pub(crate) fn forget_durable(&self, seq: u64) {
-        self.lock().retain(|_, running| running.settled.is_none_or(|settled| settled > seq));
+        let Table { running, settled } = &mut *self.lock();
+        while let Some(first) = settled.first_entry().filter(|first| *first.key() <= seq) {
+            let (number, request) = first.remove_entry();
+            if running.get(&request).is_some_and(|running| running.settled == Some(number)) {
+                running.remove(&request);
+            }
+        }
     }
 
     /// The holds that the next incarnation takes over.
     pub(crate) fn holds(&self) -> Vec<Hold> {
-        self.lock().values().map(|running| running.hold.clone()).collect()
+        self.lock().running.values().map(|running| running.hold.clone()).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().running.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RequestId, Running>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -43,7 +43,7 @@ impl Fixture {
             found.map(|(_, value)| (*value).to_owned())
         };
         let config = Config::parse(lookup, &names, None).unwrap();
-        let upstream = Upstream::new(&config.providers).unwrap();
+        let upstream = Upstream::new(&config.providers, config.workers).unwrap();
         let store = Arc::new(MemoryStore::default());
         let times = Settings {
             hold_lease: config.times.hold_lease,

@@ -128,6 +128,17 @@ pub(super) fn positive(text: &str) -> Result<usize, BadValue> {
     if number > MOST { Err(BadValue("is too large")) } else { Ok(number) }
 }
 
+pub(super) fn workers(text: &str) -> Result<NonZeroUsize, BadValue> {
+    const MOST: usize = 1024;
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST);
+    number.ok_or(BadValue("is not a whole number from 1 to 1024"))
+}
+
+/// As many workers as the machine, or the container, has cores.
+pub(super) fn one_a_core() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
 pub(super) fn positive_size(text: &str) -> Result<usize, BadValue> {
     let bytes = size(text)?;
     if bytes == 0 { Err(BadValue("is zero")) } else { Ok(bytes) }

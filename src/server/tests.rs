@@ -1,6 +1,7 @@
 //! Bad clients on raw sockets, against short limits; each waits for the server's own sign.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,7 +46,8 @@ async fn start(limits: ServerLimits) -> Server {
     let hang = warp::path("hang").then(async || std::future::pending::<&str>().await);
     let filter = echo.or(peer).or(hang);
     let service = TowerToHyperService::new(warp::service(filter));
-    let end = tokio::spawn(serve_listener(listener, service, limits, stopped));
+    let workers = Arc::new(Workers::start(NonZeroUsize::MIN).unwrap());
+    let end = tokio::spawn(serve_listener(listener, service, limits, workers, stopped));
     Server { address, stop, end }
 }
 

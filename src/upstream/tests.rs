@@ -14,7 +14,7 @@ fn client(address: &str) -> Upstream {
     };
     let xai = ProviderConfig { api_key: None, ..one("") };
     let (openai, anthropic, google) = (one("sk-openai"), one("sk-anthropic"), one("sk-google"));
-    Upstream::new(&Providers { openai, anthropic, google, xai }).unwrap()
+    Upstream::new(&Providers { openai, anthropic, google, xai }, NonZeroUsize::MIN).unwrap()
 }
 
 async fn provider() -> (TcpListener, Upstream) {
