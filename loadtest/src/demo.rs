@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{Client, ClientError};
 use crate::gateway::{self, GatewayError};
+use crate::ports::free_address;
 use crate::shop::Shop;
 use crate::simulators::Providers;
 use crate::stripe::Stripe;
@@ -169,7 +170,7 @@ fn free(addr: SocketAddr) -> io::Result<SocketAddr> {
     if addr.port() != 0 {
         return Ok(addr);
     }
-    std::net::TcpListener::bind(addr)?.local_addr()
+    Ok(SocketAddr::new(addr.ip(), free_address()?.port()))
 }
 
 fn random_token() -> Result<String, DemoError> {

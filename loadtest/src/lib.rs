@@ -7,6 +7,7 @@ pub mod crash;
 pub mod demo;
 pub mod gateway;
 pub mod load;
+pub mod ports;
 pub mod receipts;
 mod serve;
 pub mod shop;

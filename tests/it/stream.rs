@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opencredits_loadtest::ports::free_address;
 use opencredits_loadtest::simulators::Script;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -105,9 +106,7 @@ async fn an_answer_that_breaks_before_its_first_byte_costs_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_cannot_be_reached_costs_nothing() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let origin = format!("http://{}", nobody.local_addr().unwrap());
-    drop(nobody);
+    let origin = format!("http://{}", free_address().unwrap());
     let world = World::with(&[("OPENAI_BASE_URL", &origin), ("ANTHROPIC_BASE_URL", &origin)]).await;
     let user = world.user("100").await;
     for (path, request) in streamed("Hi") {

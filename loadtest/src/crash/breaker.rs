@@ -23,6 +23,7 @@ use super::plan::{Fault, Plan, Round};
 use super::report::{Done, NotRun, Report};
 use super::shim::Shim;
 use super::{CrashError, Length, Options, load, site, tear};
+use crate::ports::free_address;
 use crate::receipts::{Access, Acknowledged, audit};
 use crate::simulators::Providers;
 use crate::stripe::{Stripe, WebhookMode};
@@ -76,7 +77,7 @@ impl Breaker {
         let providers = Providers::start(local).await?;
         let stripe = Arc::new(Stripe::start(local, site::WEBHOOK_SECRET).await?);
         stripe.webhooks(WebhookMode::Repeat(2));
-        let address = site::free_address(seed)?;
+        let address = free_address()?;
         stripe.send_webhooks_to(&format!("http://{address}/stripe/webhook"));
         let mut program =
             Program::new(&options.gateway, &site::settings(address, &store, &providers, &stripe));

@@ -1,6 +1,6 @@
 //! Where a crash run takes place: the settings of its gateway, its partners and accounts.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use http::Method;
@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::CrashError;
 use super::child::Settings;
-use super::dice::Dice;
 use super::ground::Ground;
 use super::prices::Prices;
 use crate::receipts::{Earner, Moved, MovedKind, Payer};
@@ -27,27 +26,6 @@ const RATES: [&str; 3] = ["0.10", "0.055", "0"];
 const ACCOUNTS_EACH: usize = 4;
 const RICH: &str = "5000";
 const POOR: &str = "3";
-
-/// Ports below those that the system gives to outgoing connections, so that nobody takes the
-/// gateway's while it is down.
-const PORTS: (u64, u64) = (12_000, 31_000);
-
-/// A free address at which the gateway stays in all its lives.
-///
-/// # Errors
-/// When none is free.
-pub(super) fn free_address(seed: u64) -> std::io::Result<SocketAddr> {
-    let mut dice = Dice::of(seed, u64::from(std::process::id()));
-    let mut last = None;
-    for _ in 0..100 {
-        let port = u16::try_from(dice.between(PORTS.0, PORTS.1)).unwrap_or_default();
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(listener) => return listener.local_addr(),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
-}
 
 /// The settings of a gateway whose times are short, so that a run meets what usually takes a minute.
 pub(super) fn settings(

@@ -1,8 +1,9 @@
 //! kill -9 between any two steps of fulfilment, and of a top-up: no money is lost, and none is doubled.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use opencredits_loadtest::ports::free_address;
 use opencredits_loadtest::stripe::{Card, Stripe, WebhookMode};
 
 use super::top_up::{buyer, shown, spend};
@@ -17,7 +18,7 @@ const ROUNDS: u64 = 8;
 async fn open() -> (Site, Stripe, Settings) {
     let local = (Ipv4Addr::LOCALHOST, 0);
     let stripe = Stripe::start(local.into(), WEBHOOK_SECRET).await.unwrap();
-    let address = TcpListener::bind(local).unwrap().local_addr().unwrap().to_string();
+    let address = free_address().unwrap().to_string();
     let site = Site::new().await;
     let mut own = selling(&stripe).to_vec();
     own.push(("LISTEN", address.clone()));

@@ -2,10 +2,11 @@
 //! library of the simulator's objects and signatures.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use opencredits_loadtest::ports::free_address;
 use opencredits_loadtest::stripe::{Card, sign};
 use opencredits_payments::{NewPayment, Stripe};
 use opencredits_schema::{Currency, SavedCard};
@@ -24,7 +25,7 @@ pub struct Oracle {
 
 impl Oracle {
     pub async fn start() -> Self {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = free_address().unwrap();
         let child = Command::new(sdk::root().join("target/bin/stripe-mock"))
             .args(["-http-addr", &address.to_string()])
             .stdout(Stdio::null())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opencredits_actors::{SqliteStore, Store as _};
 use opencredits_loadtest::stripe::{Card, Seen, Stripe, WebhookMode};
 use opencredits_schema::{Document, DocumentKind, Timestamp};
 use serde_json::{Value, json};
@@ -94,7 +95,10 @@ impl Shop {
 
     /// The same shop after a restart before which all rests were over.
     async fn rested(self) -> Self {
-        let store = self.world.gateway.system.store();
+        let Self { world, stripe, desk } = self;
+        let folder = world.end().await;
+        // Nobody else writes now.
+        let store = SqliteStore::open(&folder.path().join("oc.db"), "the test").unwrap();
         let ever = Timestamp::from_millis(i64::MAX);
         for document in store.due_documents(DocumentKind::TopUp, ever, 100).await.unwrap() {
             let mut body: Value = serde_json::from_str(&document.body).unwrap();
@@ -102,11 +106,11 @@ impl Shop {
             let rested = Document { body: body.to_string(), ..document };
             assert!(store.put_document(rested).await.unwrap());
         }
-        let Self { world, stripe, desk } = self;
+        drop(store);
         let settings = super::selling(&stripe);
         let settings: Vec<_> =
             settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let world = World::within(world.end().await, &settings).await;
+        let world = World::within(folder, &settings).await;
         stripe.send_webhooks_to(&format!("{}/stripe/webhook", world.base));
         let desk = Desk { client: world.client.clone(), ..desk };
         Self { world, stripe, desk }
