@@ -170,7 +170,11 @@ impl Order {
         let may = match status {
             OrderStatus::Failed => self.status != OrderStatus::Paid,
             // A delayed payment outlives its session.
-            OrderStatus::Expired | OrderStatus::Canceled => self.status == OrderStatus::Open,
+            OrderStatus::Expired => self.status == OrderStatus::Open,
+            // Giving an order up lets its session expire, of which Stripe may tell first.
+            OrderStatus::Canceled => {
+                matches!(self.status, OrderStatus::Open | OrderStatus::Expired)
+            }
             OrderStatus::Open | OrderStatus::Processing | OrderStatus::Paid => false,
         };
         if may {
@@ -224,6 +228,18 @@ mod tests {
             payment: None,
             created: Timestamp::default(),
             expires: Timestamp::default(),
+        }
+    }
+
+    #[test]
+    fn who_gave_an_order_up_sees_that_whoever_told_of_it_first() {
+        for words in [
+            [OrderStatus::Expired, OrderStatus::Canceled],
+            [OrderStatus::Canceled, OrderStatus::Expired],
+        ] {
+            let mut order = order();
+            words.into_iter().for_each(|word| order.ended(word));
+            assert_eq!(order.status, OrderStatus::Canceled);
         }
     }
 

@@ -8,6 +8,7 @@ use opencredits::{completion, random};
 use opencredits_wire::Dialect;
 use serde_json::{Value, json};
 
+use crate::operate::until;
 use crate::support::{World, chat, message, micro};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,9 +199,12 @@ async fn a_key_spends_no_more_than_its_limit() {
 #[tokio::test]
 async fn a_client_that_goes_away_while_its_hold_is_placed_leaves_nothing_held() {
     // So long a lease that only the request itself can end its hold within the test.
-    let world = World::with(&[("HOLD_LEASE", "1h")]).await;
+    let own = [("HOLD_LEASE", "1h"), ("PASSIVATE_AFTER", "100ms")];
+    let world = World::with(&own).await;
     let user = world.user("100").await;
     let gateway = &world.gateway;
+    // The actor that the operator's request started runs on that connection's thread.
+    until(async || gateway.system.active_accounts() == 0).await;
     let incoming = Incoming {
         id: random::request_id(),
         method: http::Method::POST,
@@ -215,7 +219,7 @@ async fn a_client_that_goes_away_while_its_hold_is_placed_leaves_nothing_held() 
     };
     let caller = gateway.caller(&incoming.headers, incoming.peer).await.unwrap();
     let partner = gateway.partner_of(&caller, &incoming.headers).await.unwrap();
-    // Its actor is up, so the first poll of the handler leaves the wish in the actor's mailbox.
+    // Its actor is up, on this thread, so the first poll of the handler leaves the wish in the actor's mailbox.
     gateway.system.view(caller.key.account).await.unwrap();
     let handler =
         completion::complete(gateway, incoming, Dialect::ChatCompletions, &caller, &partner);
