@@ -18,6 +18,10 @@ use opencredits_schema::{
     Place, ReferralRate, RequestId, SettledBy, Status, Timestamp, Usage,
 };
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FILE_CALLERS: u64 = 1000;
 const CLUSTER_CALLERS: u64 = 10_000;
 const WARM_UP: Duration = Duration::from_secs(5);

@@ -40,7 +40,7 @@ pub enum StoreError {
 }
 
 /// Something to make durable. The writes of one account are in the order of its events.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "nearly all writes are events")]
 pub enum Write {
     /// A durable event.

@@ -9,6 +9,7 @@ pub const SQL_MIGRATIONS: &[&str] = &[
     include_str!("../sql/0001_init.sql"),
     include_str!("../sql/0002_documents.sql"),
     include_str!("../sql/0003_key_use.sql"),
+    include_str!("../sql/0004_ahead.sql"),
 ];
 
 /// The migrations of the ScyllaDB store, in order; each is statements that end with `;`.

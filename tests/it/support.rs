@@ -5,11 +5,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use opencredits::{Config, Gateway, Server};
+use opencredits_actors::SqliteStore;
 use opencredits_loadtest::simulators::Providers;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use crate::operate::until;
 
 pub const ADMIN_TOKEN: &str = "an-admin-token-of-at-least-32-bytes";
 
@@ -110,7 +113,10 @@ impl World {
         drop(self.stop.take());
         self.running.await.unwrap().unwrap();
         let path = self.folder.path().join("oc.db");
-        let books = opencredits_actors::SqliteStore::audit_file(&path).unwrap();
+        // The store is closed once its last task has let it go.
+        drop(self.gateway);
+        until(async || SqliteStore::migrate(&path, "the test").is_ok()).await;
+        let books = SqliteStore::audit_file(&path).unwrap();
         assert_eq!(books.differences, Vec::<String>::new());
         assert_eq!(books.open_checkpoints, 0);
         self.folder

@@ -1,43 +1,46 @@
-//! The embedded default: one SQLite file, WAL, FULL, one writer thread with group commit.
+//! The embedded default: one SQLite file, WAL, FULL, one writer thread, a log ahead of it.
 //!
 //! Reads that a person or an activation waits for go to a second thread with its own connection,
 //! so that a page of history never stands in the writer's way.
 
+mod ahead;
 mod commit;
 mod documents;
 mod lock;
 mod open;
 mod read;
+mod thread;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Sender};
 
 use opencredits_schema::{
     AccountId, Document, DocumentKind, EarningsRow, Head, HistoryRow, Key, KeyId, KeyUse, Partner,
     PartnerBalance, PartnerId, Timestamp, UsageQuery,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use tokio::sync::oneshot;
 
+use self::ahead::Ahead;
 use self::lock::Lock;
 use self::open::{connect, existing, migrate};
+use self::thread::Thread;
 
 use super::{
     Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,
 };
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
-
 /// The store in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: Sender<Job>,
-    reader: Sender<Job>,
+    // Dropped in this order: the log has the writer apply what it holds.
+    ahead: Ahead,
+    writer: Thread,
+    reader: Thread,
     _lock: Lock,
 }
 
 impl SqliteStore {
-    /// Opens the file for the one process that serves it, and migrates it.
+    /// Opens the file for the one process that serves it, migrates it, and applies what a crash left
+    /// in the log.
     ///
     /// `holder` says who is serving: it stands in the lock file for the next one that tries.
     ///
@@ -47,12 +50,10 @@ impl SqliteStore {
         let lock = Lock::take(path, holder)?;
         let mut connection = connect(path, OpenFlags::default())?;
         migrate(&mut connection)?;
-        let reader = connect(path, OpenFlags::default())?;
-        Ok(Self {
-            writer: spawn("sqlite-writer", connection)?,
-            reader: spawn("sqlite-reader", reader)?,
-            _lock: lock,
-        })
+        let probe = connect(path, OpenFlags::default())?;
+        let reader = Thread::start("sqlite-reader", connect(path, OpenFlags::default())?)?;
+        let (ahead, writer) = Ahead::start(path, connection, probe)?;
+        Ok(Self { ahead, writer, reader, _lock: lock })
     }
 
     /// Migrates the file without serving it.
@@ -64,68 +65,68 @@ impl SqliteStore {
         migrate(&mut connect(path, OpenFlags::default())?)
     }
 
-    /// Audits a file from one snapshot, while another process may serve it.
+    /// Audits a file from one snapshot, while another process may serve it: then without its last
+    /// second.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn audit_file(path: &Path) -> Result<Books, StoreError> {
-        let mut connection = connect(path, existing())?;
-        read::audit(&mut connection)
+        read::audit(&mut whole(path)?)
     }
 
-    /// Copies a file, while another process may serve it.
+    /// Copies a file, with all that was durable before, while another process may serve it.
     ///
     /// # Errors
     /// When the file cannot be read, or `to` exists or cannot be written.
     pub fn backup_file(path: &Path, to: &Path) -> Result<(), StoreError> {
         let connection = connect(path, existing())?;
-        read::backup(&connection, to)
+        // Before the copy: what the log forgets meanwhile is in it.
+        let missing = ahead::missing(path, &connection)?;
+        read::backup(&connection, to)?;
+        let mut copy = connect(to, existing())?;
+        ahead::replay(&mut copy, missing)?;
+        read::rename_log(&copy)
     }
 
     fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answered<'_, T> {
-        ask(&self.writer, work)
+        self.writer.ask(work)
     }
 
     fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answered<'_, T> {
-        ask(&self.reader, work)
+        self.reader.ask(work)
+    }
+
+    /// Reads what events change, of one account or of all.
+    fn read_behind<T: Send + 'static>(
+        &self,
+        account: Option<AccountId>,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answered<'_, T> {
+        let applied = account
+            .map_or_else(|| self.ahead.applied_all(), |account| self.ahead.applied_of(account));
+        Box::pin(async move {
+            applied.await?;
+            self.reader.ask(work).await
+        })
     }
 }
 
-/// A thread that owns a connection and does one job after the other until its sender is gone.
-fn spawn(name: &str, mut connection: Connection) -> Result<Sender<Job>, StoreError> {
-    let (sender, jobs) = mpsc::channel::<Job>();
-    let run = move || {
-        for job in jobs {
-            job(&mut connection);
-        }
-    };
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .map_err(|error| unavailable(&error))?;
-    Ok(sender)
-}
-
-fn ask<T: Send + 'static>(
-    thread: &Sender<Job>,
-    work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
-) -> Answered<'static, T> {
-    let (reply, answer) = oneshot::channel();
-    let job = Box::new(move |connection: &mut Connection| {
-        // The asker may be gone; the work stands.
-        drop(reply.send(work(connection)));
-    });
-    let sent = thread.send(job);
-    Box::pin(async move {
-        sent.map_err(|_| unavailable(&"its thread has stopped"))?;
-        answer.await.map_err(|_| unavailable(&"its thread has stopped"))?
-    })
+/// A file with all that is durable in its log, unless a process that serves it sees to that.
+fn whole(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = connect(path, existing())?;
+    let missing = ahead::missing(path, &connection)?;
+    if !missing.is_empty()
+        && let Ok(_lock) = Lock::take(path, "a look into the file")
+    {
+        ahead::replay(&mut connection, missing)?;
+    }
+    Ok(connection)
 }
 
 /// Changes a key; as it is then, `None` if there is none. Only the writer's thread changes keys.
@@ -167,11 +168,11 @@ fn from_text<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError
 
 impl Store for SqliteStore {
     fn commit(&self, batch: Batch) -> Answered<'_, Vec<Rejected>> {
-        self.write(move |connection| commit::commit(connection, &batch))
+        self.ahead.commit(batch)
     }
 
     fn load(&self, account: AccountId) -> Answered<'_, Option<Loaded>> {
-        self.read(move |connection| read::load(connection, account))
+        self.read_behind(Some(account), move |connection| read::load(connection, account))
     }
 
     fn create_account(
@@ -207,7 +208,7 @@ impl Store for SqliteStore {
     }
 
     fn unfinished(&self) -> Answered<'_, Vec<AccountId>> {
-        self.read(read::unfinished)
+        self.read_behind(None, read::unfinished)
     }
 
     fn history(
@@ -216,7 +217,9 @@ impl Store for SqliteStore {
         limit: usize,
         offset: usize,
     ) -> Answered<'_, (Vec<HistoryRow>, bool)> {
-        self.read(move |connection| read::history(connection, account, limit, offset))
+        self.read_behind(Some(account), move |connection| {
+            read::history(connection, account, limit, offset)
+        })
     }
 
     fn put_key(&self, key: Key) -> Answered<'_, ()> {
@@ -292,15 +295,19 @@ impl Store for SqliteStore {
     }
 
     fn partner_balance(&self, id: PartnerId) -> Answered<'_, PartnerBalance> {
-        self.read(move |connection| read::partner_balance(connection, id))
+        self.read_behind(None, move |connection| read::partner_balance(connection, id))
     }
 
     fn payout(&self, payout: Payout) -> Answered<'_, PayoutOutcome> {
-        self.write(move |connection| commit::payout(connection, &payout))
+        let applied = self.ahead.applied_all();
+        Box::pin(async move {
+            applied.await?;
+            self.write(move |connection| commit::payout(connection, &payout)).await
+        })
     }
 
     fn partner_usage(&self, id: PartnerId, query: UsageQuery) -> Answered<'_, Vec<HistoryRow>> {
-        self.read(move |connection| read::partner_usage(connection, id, &query))
+        self.read_behind(None, move |connection| read::partner_usage(connection, id, &query))
     }
 
     fn earnings(
@@ -309,7 +316,7 @@ impl Store for SqliteStore {
         from: Option<Timestamp>,
         to: Option<Timestamp>,
     ) -> Answered<'_, Vec<EarningsRow>> {
-        self.read(move |connection| read::earnings(connection, id, from, to))
+        self.read_behind(None, move |connection| read::earnings(connection, id, from, to))
     }
 
     fn keep_prices(&self, rows: Vec<(String, String)>) -> Answered<'_, ()> {
@@ -363,11 +370,14 @@ impl Store for SqliteStore {
     }
 
     fn audit(&self) -> Answered<'_, Books> {
-        self.read(read::audit)
+        self.read_behind(None, read::audit)
     }
 
     fn backup(&self, to: PathBuf) -> Answered<'_, ()> {
-        self.read(move |connection| read::backup(connection, &to))
+        self.read_behind(None, move |connection| {
+            read::backup(connection, &to)?;
+            read::rename_log(&connect(&to, existing())?)
+        })
     }
 
     fn check(&self) -> Answered<'_, ()> {

@@ -1,8 +1,8 @@
 /* Breaks the disk and the clock of one process, as a small file says from moment to moment.
  *
  * Loaded by LD_PRELOAD. CRASH_ORDERS names a file of 64-bit numbers, which both sides map or write:
- * what is to be broken, and how often it was. CRASH_STORE names the database: only it and its
- * write-ahead log (-wal) are broken. CRASH_UNDO names a file that gets, for each write to them that
+ * what is to be broken, and how often it was. CRASH_STORE names the database: only it, its
+ * write-ahead log (-wal) and the files of the log ahead of it (-ahead0, -ahead1) are broken. CRASH_UNDO names a file that gets, for each write to them that
  * no later sync has made safe, what stood there before: with it the harness takes back what a power
  * loss could have taken. */
 #define _GNU_SOURCE
@@ -65,7 +65,8 @@ static int64_t order(int64_t *which) { return __atomic_load_n(which, __ATOMIC_AC
 
 static void hit(int which) { __atomic_add_fetch(&orders->hits[which], 1, __ATOMIC_RELAXED); }
 
-/* 'd' for the database, 'w' for its log, 0 for every other file. */
+/* 'd' for the database, 'w' for its write-ahead log, '0' and '1' for the files of the log ahead of it,
+ * 0 for every other file. */
 static char kind(int fd) {
     char link[64], path[4096];
     size_t length = strlen(store);
@@ -76,7 +77,9 @@ static char kind(int fd) {
     path[read] = 0;
     if (strncmp(path, store, length) != 0) return 0;
     if (path[length] == 0) return 'd';
-    return strcmp(path + length, "-wal") == 0 ? 'w' : 0;
+    if (strcmp(path + length, "-wal") == 0) return 'w';
+    if (strcmp(path + length, "-ahead0") == 0) return '0';
+    return strcmp(path + length, "-ahead1") == 0 ? '1' : 0;
 }
 
 /* Notes what a write is about to overwrite: kind, offset, length, old length, old bytes, new bytes. */
@@ -93,7 +96,7 @@ static void note(int fd, char kind, const void *bytes, size_t length, off64_t of
     hit(UNDO);
 }
 
-/* What has been synced cannot be lost any more; the notes of the other file stay. */
+/* What has been synced cannot be lost any more; the notes of the other files stay. */
 static void forget(char kind) {
     struct stat64 all;
     if (fstat64(undo, &all) != 0 || all.st_size == 0) return;

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::dice::Dice;
 
@@ -21,11 +21,46 @@ pub(super) struct Torn {
     pub(super) taken: usize,
 }
 
+/// A file of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Database,
+    /// Its write-ahead log.
+    Wal,
+    /// The log ahead of it.
+    Ahead0,
+    Ahead1,
+}
+
+impl Part {
+    /// By the letter that the shim notes.
+    fn of(kind: u64) -> Option<Self> {
+        match u8::try_from(kind).ok()? {
+            b'd' => Some(Self::Database),
+            b'w' => Some(Self::Wal),
+            b'0' => Some(Self::Ahead0),
+            b'1' => Some(Self::Ahead1),
+            _ => None,
+        }
+    }
+
+    fn open(self, store: &Path) -> io::Result<File> {
+        let mut path = store.as_os_str().to_owned();
+        path.push(match self {
+            Self::Database => "",
+            Self::Wal => "-wal",
+            Self::Ahead0 => "-ahead0",
+            Self::Ahead1 => "-ahead1",
+        });
+        OpenOptions::new().read(true).write(true).open(PathBuf::from(path))
+    }
+}
+
 /// A write that no sync has made safe.
 #[derive(Debug, PartialEq, Eq)]
 struct Note {
-    /// Of the write-ahead log, else of the database.
-    log: bool,
+    /// In which file of the store.
+    part: Part,
     offset: u64,
     /// What stood there; shorter than `new` where the file ended.
     old: Vec<u8>,
@@ -42,24 +77,20 @@ pub(super) fn tear(undo: &Path, store: &Path, dice: &mut Dice) -> io::Result<Tor
     if notes.is_empty() {
         return Ok(Torn::default());
     }
-    let mut log = store.as_os_str().to_owned();
-    log.push("-wal");
-    let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
-    let (database, log) = (open(store)?, open(Path::new(&log))?);
-    let file = |note: &Note| if note.log { &log } else { &database };
     for note in notes.iter().rev() {
-        take_back(file(note), note)?;
+        take_back(&note.part.open(store)?, note)?;
     }
     let survives = dice.one_of(&[0, 50, 90]);
     let mut torn = Torn { unsafe_writes: notes.len(), taken: 0 };
     for note in &notes {
+        let file = note.part.open(store)?;
         if dice.percent(survives) {
-            file(note).write_all_at(&note.new, note.offset)?;
+            file.write_all_at(&note.new, note.offset)?;
             continue;
         }
         torn.taken = torn.taken.saturating_add(1);
         if dice.percent(50) {
-            spoil(file(note), note, dice)?;
+            spoil(&file, note, dice)?;
         }
     }
     std::fs::write(undo, b"")?;
@@ -111,13 +142,13 @@ fn one(bytes: &[u8]) -> Option<(Note, &[u8])> {
         let number: [u8; 8] = number.try_into().unwrap_or_default();
         u64::from_ne_bytes(number)
     });
-    let log = numbers.next()? == u64::from(b'w');
+    let part = Part::of(numbers.next()?)?;
     let offset = numbers.next()?;
     let (new, old) =
         (usize::try_from(numbers.next()?).ok()?, usize::try_from(numbers.next()?).ok()?);
     let (old, rest) = rest.split_at_checked(old)?;
     let (new, rest) = rest.split_at_checked(new)?;
-    Some((Note { log, offset, old: old.to_vec(), new: new.to_vec() }, rest))
+    Some((Note { part, offset, old: old.to_vec(), new: new.to_vec() }, rest))
 }
 
 fn length(bytes: &[u8]) -> u64 {

@@ -148,13 +148,15 @@ fn text_of(line: &[u8]) -> usize {
 /// whoever closes the file cleans up in it.
 fn checkpoints(site: &Site) -> BTreeMap<String, u64> {
     let copy = tempfile::tempdir().unwrap();
-    for file in ["oc.db", "oc.db-wal"] {
+    for file in ["oc.db", "oc.db-wal", "oc.db-ahead0", "oc.db-ahead1", "oc.db.lock"] {
         let from = site.folder.path().join(file);
         if from.exists() {
             std::fs::copy(from, copy.path().join(file)).unwrap();
         }
     }
-    let file = rusqlite::Connection::open(copy.path().join("oc.db")).unwrap();
+    let path = copy.path().join("oc.db");
+    opencredits_actors::SqliteStore::audit_file(&path).unwrap();
+    let file = rusqlite::Connection::open(path).unwrap();
     let mut rows = file.prepare("SELECT request, body FROM checkpoints").unwrap();
     let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let read = |row: rusqlite::Result<([u8; 16], String)>| {

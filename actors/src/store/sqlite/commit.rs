@@ -13,20 +13,55 @@ use super::super::{Payout, PayoutOutcome, Rejected, Rejection, StoreError, Write
 use super::read;
 use super::{failed, to_text};
 
-/// Writes a batch. Heads and sums are written once a batch, however many events change them.
+/// Writes a batch that did not go through the log, in the place of a generation of it.
 pub(super) fn commit(
     connection: &mut Connection,
+    generation: u64,
     batch: &[Arc<Write>],
 ) -> Result<Vec<Rejected>, StoreError> {
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let mut work = Work { transaction: &transaction, sums: Sums::default() };
+    let transaction = begin(connection)?;
+    mark(&transaction, generation)?;
+    let rejected = write(&transaction, batch)?;
+    transaction.commit().map_err(failed)?;
+    Ok(rejected)
+}
+
+/// Writes a generation of the log, unless it was written before.
+pub(super) fn apply(
+    connection: &mut Connection,
+    generation: u64,
+    writes: &[Arc<Write>],
+) -> Result<(), StoreError> {
+    let transaction = begin(connection)?;
+    if !mark(&transaction, generation)? {
+        return Ok(());
+    }
+    let rejected = write(&transaction, writes)?;
+    if !rejected.is_empty() {
+        let text = format!("the ahead log does not fit the database: {rejected:?}");
+        return Err(StoreError::Corrupt(text));
+    }
+    transaction.commit().map_err(failed)
+}
+
+/// Notes that the database holds a generation; whether it did not before.
+fn mark(transaction: &Transaction<'_>, generation: u64) -> Result<bool, StoreError> {
+    let sql = "UPDATE ahead SET generation = ?1 WHERE generation < ?1";
+    Ok(transaction.execute(sql, [column(generation)]).map_err(failed)? > 0)
+}
+
+fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)
+}
+
+/// Heads and sums are written once, however many events change them.
+fn write(transaction: &Transaction<'_>, batch: &[Arc<Write>]) -> Result<Vec<Rejected>, StoreError> {
+    let mut work = Work { transaction, sums: Sums::default() };
     let mut rejected = Vec::new();
     for writes in by_account(batch).values() {
         rejected.extend(work.account(writes)?);
     }
-    work.sums.write(&transaction)?;
-    transaction.commit().map_err(failed)?;
+    work.sums.write(transaction)?;
     Ok(rejected)
 }
 
@@ -54,7 +89,7 @@ impl Work<'_> {
                 Write::Event { event, head, forget } => {
                     let seq = match stored {
                         Some(seq) => Some(seq),
-                        None => self.stored_seq(head.id)?,
+                        None => stored_seq(self.transaction, head.id)?,
                     };
                     let result = self.event(seq, event, head, *forget)?;
                     stored = seq.map(|seq| seq.max(head.seq));
@@ -161,14 +196,6 @@ impl Work<'_> {
         Ok(whole(events.iter().filter_map(|event| EventKeys::of(event).outcome)))
     }
 
-    fn stored_seq(&self, account: AccountId) -> Result<Option<u64>, StoreError> {
-        let sql = "SELECT seq FROM accounts WHERE id = ?1";
-        let mut statement = self.transaction.prepare_cached(sql).map_err(failed)?;
-        let seq: Option<i64> =
-            statement.query_row([account.column()], |row| row.get(0)).optional().map_err(failed)?;
-        Ok(seq.map(i64::cast_unsigned))
-    }
-
     fn forget(&self, request: RequestId) -> Result<(), StoreError> {
         self.run("DELETE FROM checkpoints WHERE request = ?1", params![bytes(request)])?;
         Ok(())
@@ -268,8 +295,7 @@ pub(super) fn payout(
     connection: &mut Connection,
     payout: &Payout,
 ) -> Result<PayoutOutcome, StoreError> {
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let transaction = begin(connection)?;
     let before = read::partner_balance(&transaction, payout.partner)?;
     let sql = "SELECT 1 FROM payouts WHERE entry = ?1";
     let known = transaction.query_row(sql, [&payout.entry], |_| Ok(())).optional();
@@ -288,6 +314,18 @@ pub(super) fn payout(
     transaction.execute(sql, params![partner, credits]).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(PayoutOutcome::Done(before.payable().minus(payout.credits)))
+}
+
+/// The number of an account's last event; `None` if there is no such account.
+pub(super) fn stored_seq(
+    connection: &Connection,
+    account: AccountId,
+) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT seq FROM accounts WHERE id = ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    let seq: Option<i64> =
+        statement.query_row([account.column()], |row| row.get(0)).optional().map_err(failed)?;
+    Ok(seq.map(i64::cast_unsigned))
 }
 
 /// A request id as the bytes of a column: in the order of time.

@@ -1,0 +1,201 @@
+//! The log ahead of the database: what was answered is there after any crash, and nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use opencredits_schema::{Account, Credits, RequestId, Timestamp};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::store::{Rejected, Rejection, Store, Write};
+use crate::tests::stores::{settle, step};
+use crate::tests::{ACCOUNT, checkpoint, grant, partner};
+use crate::{SqliteStore, StoreError};
+
+/// An open store and its account.
+struct Bank {
+    folder: TempDir,
+    store: SqliteStore,
+    account: Account,
+}
+
+impl Bank {
+    async fn open() -> Self {
+        Self::within(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn within(folder: TempDir) -> Self {
+        let store = SqliteStore::open(&folder.path().join("t.db"), "a test").unwrap();
+        store.put_partner(partner()).await.unwrap();
+        store.create_account(ACCOUNT, None, Timestamp::default()).await.unwrap();
+        let mut bank = Self { folder, store, account: Account::new(ACCOUNT) };
+        let granted = step(&mut bank.account, &grant("g", 1000));
+        assert_eq!(bank.commit(vec![granted]).await, Ok(vec![]));
+        bank
+    }
+
+    async fn commit(&self, batch: Vec<Arc<Write>>) -> Result<Vec<Rejected>, StoreError> {
+        self.store.commit(Arc::new(batch)).await
+    }
+
+    async fn settle(&mut self, request: u128) {
+        let write = step(&mut self.account, &settle(request, 1));
+        assert_eq!(self.commit(vec![write]).await, Ok(vec![]));
+    }
+
+    /// What a kill -9 would leave now.
+    fn killed(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for file in ["t.db", "t.db-wal", "t.db-ahead0", "t.db-ahead1"] {
+            let from = self.folder.path().join(file);
+            if from.exists() {
+                fs::copy(from, copy.path().join(file)).unwrap();
+            }
+        }
+        copy
+    }
+}
+
+async fn seq(folder: &Path) -> u64 {
+    let store = SqliteStore::open(&folder.join("t.db"), "a test").unwrap();
+    let books = store.audit().await.unwrap();
+    assert_eq!(books.differences, Vec::<String>::new());
+    store.load(ACCOUNT).await.unwrap().unwrap().head.seq
+}
+
+/// The file in which the only generation stands, and where its records end.
+fn only_log(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let path = folder.join("t.db-ahead1");
+    assert_eq!(fs::metadata(folder.join("t.db-ahead0")).unwrap().len(), 0);
+    let bytes = fs::read(&path).unwrap();
+    (path, bytes)
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_crash_however_often_the_start_crashes() {
+    let mut bank = Bank::open().await;
+    for request in 1..=5 {
+        bank.settle(request).await;
+    }
+    let left = bank.killed();
+    let database = rusqlite::Connection::open(left.path().join("t.db")).unwrap();
+    let events = database.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
+    assert_eq!(events, Ok(0), "nothing was applied yet");
+    drop(database);
+    for _ in 0..2 {
+        assert_eq!(seq(left.path()).await, 6);
+    }
+}
+
+#[tokio::test]
+async fn what_readers_see_includes_what_the_database_does_not_hold_yet() {
+    let mut bank = Bank::open().await;
+    bank.settle(1).await;
+    let (rows, _) = bank.store.history(ACCOUNT, 10, 0).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    bank.settle(2).await;
+    assert_eq!(bank.store.load(ACCOUNT).await.unwrap().unwrap().head, *bank.account.head());
+    bank.settle(3).await;
+    let copy = bank.folder.path().join("copy.db");
+    SqliteStore::backup_file(&bank.folder.path().join("t.db"), &copy).unwrap();
+    let copied = SqliteStore::open(&copy, "a test").unwrap();
+    assert_eq!(copied.load(ACCOUNT).await.unwrap().unwrap().head, *bank.account.head());
+}
+
+#[tokio::test]
+async fn a_restored_backup_does_not_take_the_log_that_stands_beside_it() {
+    let mut bank = Bank::open().await;
+    let copy = bank.folder.path().join("copy.db");
+    bank.store.backup(copy.clone()).await.unwrap();
+    bank.settle(1).await;
+    let left = bank.killed();
+    fs::remove_file(left.path().join("t.db-wal")).unwrap();
+    fs::copy(copy, left.path().join("t.db")).unwrap();
+    assert_eq!(seq(left.path()).await, 1);
+}
+
+#[tokio::test]
+async fn repeats_and_stale_writers_are_refused_while_what_they_repeat_waits() {
+    let mut bank = Bank::open().await;
+    let mut stale = bank.account.clone();
+    bank.settle(1).await;
+    let again = step(&mut stale, &settle(2, 5));
+    let fenced = Rejected { index: 0, why: Rejection::Fenced };
+    assert_eq!(bank.commit(vec![again]).await, Ok(vec![fenced]));
+    // The same request by an incarnation that does not know of it.
+    let settled_twice = step(&mut bank.account, &settle(2, 1));
+    assert_eq!(bank.commit(vec![settled_twice]).await, Ok(vec![]));
+    let mut forgetful = Account::load(bank.account.head().clone(), []);
+    let second = step(&mut forgetful, &settle(2, 1));
+    let refused = bank.commit(vec![second]).await.unwrap();
+    let Rejection::Duplicate(Some(outcome)) = refused[0].why else { panic!("{refused:?}") };
+    assert_eq!((outcome.request, outcome.cost), (RequestId::new(2), Credits::from_micro(1)));
+    bank.settle(3).await;
+    drop(bank.store);
+    assert_eq!(seq(bank.folder.path()).await, 4);
+}
+
+#[tokio::test]
+async fn what_the_log_does_not_take_the_database_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["t.db-ahead0", "t.db-ahead1"] {
+        std::os::unix::fs::symlink("/dev/full", folder.path().join(file)).unwrap();
+    }
+    let mut bank = Bank::within(folder).await;
+    bank.settle(1).await;
+    let database = rusqlite::Connection::open(bank.folder.path().join("t.db")).unwrap();
+    let events = database.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
+    assert_eq!(events, Ok(2));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_forgotten_does_not_come_back() {
+    let bank = Bank::open().await;
+    let kept = Arc::new(Write::Checkpoint(checkpoint(7, 1, None)));
+    assert_eq!(bank.commit(vec![kept]).await, Ok(vec![]));
+    assert_eq!(bank.store.unfinished().await.unwrap(), [ACCOUNT]);
+    let forgotten = Arc::new(Write::Forget { account: ACCOUNT, request: RequestId::new(7) });
+    assert_eq!(bank.commit(vec![forgotten]).await, Ok(vec![]));
+    for left in [bank.killed(), bank.killed()] {
+        let store = SqliteStore::open(&left.path().join("t.db"), "a test").unwrap();
+        assert!(store.unfinished().await.unwrap().is_empty());
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// A torn or spoiled log gives a prefix of what was appended, whole batches only.
+    #[test]
+    fn a_spoiled_log_gives_the_batches_before_the_spoiled_one(
+        at in 0.0_f64..1.0,
+        cut in any::<bool>(),
+    ) {
+        runtime().block_on(async {
+            let mut bank = Bank::open().await;
+            let (_, mut bytes) = only_log(bank.folder.path());
+            let mut ends = vec![bytes.len()];
+            for request in 1..=4 {
+                bank.settle(request).await;
+                ends.push(only_log(bank.folder.path()).1.len());
+            }
+            let left = bank.killed();
+            bytes = only_log(left.path()).1;
+            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a small file")]
+            let spoiled = (at * bytes.len() as f64) as usize;
+            if cut {
+                bytes.truncate(spoiled);
+            } else {
+                bytes[spoiled] ^= 0x20;
+            }
+            fs::write(only_log(left.path()).0, &bytes).unwrap();
+            let whole = ends.iter().filter(|end| **end <= spoiled).count();
+            assert_eq!(seq(left.path()).await, u64::try_from(whole).unwrap());
+        });
+    }
+}
