@@ -12,6 +12,7 @@ mod admin;
 mod bad_input;
 mod checkout;
 mod claude_code;
+mod cost;
 mod crash;
 mod durability;
 mod gone;

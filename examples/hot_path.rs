@@ -1,0 +1,142 @@
+//! The pure parts of a request's way, again and again, for whoever counts what they cost: `hot_path PART
+//! TIMES` prints the heap allocations that it made (`tests/it/cost.rs` counts its instructions as well).
+
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use opencredits_schema::{
+    Account, AccountId, Basis, Charged, Command, Credits, KeyId, LotKind, PartnerId, PicoUsd,
+    Place, PriceBook, Provider, ReferralRate, RequestId, SettledBy, Status, Timestamp, Usage,
+};
+use opencredits_wire::{Dialect, Edits, Meter, Request};
+
+type Failure = Box<dyn std::error::Error>;
+
+const MODEL: &str = "openai/gpt-4o";
+
+fn main() -> Result<(), Failure> {
+    let usage = "hot_path request|chunk|account TIMES";
+    let mut arguments = std::env::args().skip(1);
+    let part = arguments.next().ok_or(usage)?;
+    let times: u64 = arguments.next().ok_or(usage)?.parse()?;
+    let mut run: Box<dyn FnMut() -> Result<(), Failure>> = match part.as_str() {
+        "request" => requests()?,
+        "chunk" => chunks(),
+        "account" => places_and_settles()?,
+        _ => return Err(usage.into()),
+    };
+    let mut done = Ok(());
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..times {
+            if done.is_ok() {
+                done = run();
+            }
+        }
+    });
+    done?;
+    println!("{}", counted.count_total);
+    Ok(())
+}
+
+/// A chat request of about 700 bytes, read, and made into what the provider gets.
+fn requests() -> Result<Box<dyn FnMut() -> Result<(), Failure>>, Failure> {
+    let book = PriceBook::built_in()?;
+    let model = book.model(MODEL).ok_or("there is no such model")?.clone();
+    let words = "The quick brown fox jumps over the lazy dog. ".repeat(12);
+    let body = Bytes::from(format!(
+        "{{\"model\":\"{MODEL}\",\"messages\":[{{\"role\":\"system\",\"content\":\"Be brief.\"}},\
+         {{\"role\":\"user\",\"content\":\"{words}\"}}],\"stream\":true}}"
+    ));
+    Ok(Box::new(move || {
+        let request = Request::parse(Dialect::ChatCompletions, body.clone());
+        let request = request.map_err(|bad| format!("{bad:?}"))?;
+        black_box(request.upstream_body(&model, Edits::default()));
+        Ok(())
+    }))
+}
+
+/// A chunk of a stream, metered.
+fn chunks() -> Box<dyn FnMut() -> Result<(), Failure>> {
+    let chunk = Bytes::from_static(
+        b"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1766084611,\
+          \"model\":\"gpt-4o-2024-08-06\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"},\
+          \"logprobs\":null,\"finish_reason\":null}],\"usage\":null,\"obfuscation\":\"TL37PeOHjq\"}\n\n",
+    );
+    let mut meter = Meter::new(Provider::OpenAi, Dialect::ChatCompletions, true);
+    let mut out = Vec::with_capacity(8);
+    Box::new(move || {
+        meter.push(chunk.clone(), &mut out).map_err(|fault| format!("{fault:?}"))?;
+        black_box(&out);
+        out.clear();
+        Ok(())
+    })
+}
+
+/// A hold that is placed and settled.
+fn places_and_settles() -> Result<Box<dyn FnMut() -> Result<(), Failure>>, Failure> {
+    let mut account = Account::new(AccountId::new(1));
+    decide(&mut account, &grant())?;
+    let mut number = 0_u128;
+    Ok(Box::new(move || {
+        number = number.wrapping_add(1);
+        let request = RequestId::new(number);
+        decide(&mut account, &place(request))?;
+        decide(&mut account, &settle(request))
+    }))
+}
+
+fn decide(account: &mut Account, command: &Command) -> Result<(), Failure> {
+    let event = account.decide(black_box(command)).map_err(|refusal| format!("{refusal:?}"))?;
+    account.apply(&event);
+    Ok(())
+}
+
+fn grant() -> Command {
+    Command::Receive {
+        source: "hot path".to_owned(),
+        kind: LotKind::Grant,
+        credits: Credits::from_micro(1_000_000_000_000),
+        reason: String::new(),
+        partner: None,
+        at: Timestamp::default(),
+    }
+}
+
+fn place(request: RequestId) -> Command {
+    Command::Place(Place {
+        request,
+        key: KeyId::new(1),
+        partner: PartnerId::new(1),
+        amount: Credits::from_micro(5_000_000),
+        least: Credits::from_micro(1_000_000),
+        headroom: Credits::ZERO,
+        key_limit: None,
+        partner_extra: None,
+        holds_max: 2000,
+        expires_at: Timestamp::from_millis(60_000),
+        resumed: false,
+    })
+}
+
+fn settle(request: RequestId) -> Command {
+    Command::Settle {
+        charged: Box::new(Charged {
+            request,
+            key: KeyId::new(1),
+            partner: PartnerId::new(1),
+            model: MODEL.into(),
+            price_id: "0123456789abcdef".into(),
+            rate: ReferralRate::default(),
+            usage: Usage { input: 1000, output: 50, ..Usage::default() },
+            provider_cost: PicoUsd(10_000),
+            cost: Credits::from_micro(1),
+            share: Credits::ZERO,
+            basis: Basis::Provider,
+            status: Status::Completed,
+        }),
+        by: SettledBy::Request,
+        at: Timestamp::default(),
+    }
+}
