@@ -13,7 +13,7 @@ use crate::operate::Site;
 use crate::operate::process::Process;
 use crate::support::{User, chat};
 
-/// Instructions and allocations of one turn of a part of `examples/hot_path.rs`.
+/// Instructions and allocations of one turn of a part of `loadtest/examples/hot_path.rs`.
 const PARTS: [(&str, u64, u64); 3] =
     [("request", 28_000, 22), ("chunk", 5_100, 0), ("account", 7_300, 4)];
 
@@ -74,6 +74,7 @@ fn the_pure_parts_cost_no_more_than_they_did() {
 }
 
 /// The system calls that a gateway makes while something is done with it.
+#[expect(clippy::print_stdout, reason = "for whoever looks where they come from")]
 async fn calls(gateway: &Process, work: impl Future<Output = ()>) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let counts = folder.path().join("counts");
@@ -90,6 +91,7 @@ async fn calls(gateway: &Process, work: impl Future<Output = ()>) -> u64 {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     strace.wait().await.unwrap();
     let table = std::fs::read_to_string(&counts).unwrap();
+    println!("{table}");
     let total = table.lines().find_map(|line| line.trim().strip_suffix(" total"));
     total.unwrap_or_else(|| panic!("{table}")).trim().parse().unwrap()
 }
