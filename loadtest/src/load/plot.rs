@@ -191,7 +191,7 @@ impl fmt::Display for Plot {
 }
 
 /// A text within HTML.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
