@@ -8,6 +8,7 @@ mod answers;
 mod bar;
 mod chart;
 mod columns;
+mod curves;
 pub mod finding;
 mod gateway;
 mod loads;
@@ -57,7 +58,7 @@ pub enum BenchError {
     /// A contender did not answer, however long it was given.
     #[error(
         "{contender} gave no usable turn in {tries} tries ({why}): stop what else runs on this \
-         machine, or look at its log"
+         machine, and try that scenario alone with --only"
     )]
     NoAnswers {
         /// Who.

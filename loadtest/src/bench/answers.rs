@@ -7,8 +7,7 @@ const PROMPT_TOKENS: u64 = 130;
 
 /// What an answer begins with, of both forms.
 const NAMES: &str = "\"id\":\"chatcmpl-BenchBenchBenchBenchBenchBench\",\"created\":1764547200,\
-    \"model\":\"gpt-4o-mini-2024-07-18\",\"service_tier\":\"default\",\
-    \"system_fingerprint\":\"fp_b3nchb3nch\"";
+    \"model\":\"gpt-4o-mini-2024-07-18\",\"system_fingerprint\":\"fp_b3nchb3nch\"";
 
 /// All answers, written once.
 #[derive(Debug)]
@@ -36,9 +35,7 @@ impl Answers {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
                     cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
         let delta = |delta: &str, reason: &str| {
-            event(&format!(
-                "{{\"index\":0,\"delta\":{{{delta}}},\"logprobs\":null,\"finish_reason\":{reason}}}"
-            ))
+            event(&format!("{{\"index\":0,\"delta\":{{{delta}}},\"finish_reason\":{reason}}}"))
         };
         let chunk = delta("\"content\":\" word\"", "null");
         let usage = format!(

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::finding::{Bound, Finding, Verdict};
+use super::finding::{Bound, Finding, Outcome, Verdict};
 use crate::load::plot::escaped;
 
 /// Sizes in the picture's own units.
-const WIDTH: f64 = 900.0;
-const NAMES: f64 = 390.0;
+const WIDTH: f64 = 940.0;
+const NAMES: f64 = 430.0;
 const ROW: f64 = 26.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 26.0;
@@ -18,7 +18,7 @@ const FURTHEST: f64 = 8.0;
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#5b6675}\
     .n{text-anchor:end}.m{text-anchor:middle}.g{stroke:#9aa5b4;stroke-opacity:.4}\
     .one{stroke:#5b6675;stroke-width:1.5}.met{fill:#2b9d5f}.not{fill:#d2622a}.none{fill:#9aa5b4}\
-    .dot{fill:#5b6675;fill-opacity:.55}.s{stroke:#5b6675;stroke-dasharray:3 2}";
+    .dot{fill:#5b6675;stroke:#fff;stroke-width:.8}.s{stroke:#5b6675;stroke-dasharray:3 2}";
 
 /// The picture.
 #[derive(Clone, Debug)]
@@ -37,13 +37,17 @@ struct Row {
 
 impl Chart {
     /// A row for each finding that has a mark.
-    pub(super) fn new<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Self {
-        Self { rows: findings.into_iter().filter_map(Row::of).collect() }
+    pub(super) fn new(outcomes: &[Outcome]) -> Self {
+        let rows = outcomes.iter().flat_map(|outcome| {
+            let scenario = outcome.scenario.name();
+            outcome.findings.iter().filter_map(move |finding| Row::of(scenario, finding))
+        });
+        Self { rows: rows.collect() }
     }
 }
 
 impl Row {
-    fn of(finding: &Finding) -> Option<Self> {
+    fn of(scenario: &str, finding: &Finding) -> Option<Self> {
         let mark = finding.mark?;
         let by_mark = |value: f64| match mark {
             Bound::AtMost(bound) => value / bound,
@@ -51,7 +55,7 @@ impl Row {
             Bound::AtLeast(bound) => bound / value,
         };
         Some(Self {
-            name: finding.name.clone(),
+            name: format!("{scenario}: {}", finding.name),
             median: by_mark(finding.samples.median()),
             samples: finding.samples.iter().map(by_mark).collect(),
             stretch: finding.stretch.map(|stretch| by_mark(stretch.value())),
@@ -132,6 +136,7 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenario::Scenario;
     use super::*;
 
     #[test]
@@ -142,8 +147,9 @@ mod tests {
             Finding::new("nothing", "×", []).mark(Bound::AtMost(1.0)),
             Finding::new("no mark", "×", [1.0]),
         ];
-        let svg = Chart::new(&findings).to_string();
-        assert!(svg.ends_with("</svg>") && svg.contains("a &lt; b"), "{svg}");
+        let outcome = Outcome { findings: findings.into(), ..Outcome::new(Scenario::Plain) };
+        let svg = Chart::new(&[outcome]).to_string();
+        assert!(svg.ends_with("</svg>") && svg.contains("plain: a &lt; b"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("no mark"), "{svg}");
         assert_eq!(
             (svg.matches("class=\"not\"").count(), svg.matches("class=\"s\"").count()),

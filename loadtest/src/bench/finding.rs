@@ -17,6 +17,8 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// What each contender took.
     pub figures: Vec<Figure>,
+    /// How something grows, as lines.
+    pub curves: Vec<Curve>,
     /// What a reader has to know to judge them.
     pub notes: Vec<String>,
     /// Every turn.
@@ -51,6 +53,15 @@ pub struct Figure {
     pub samples: Samples,
 }
 
+/// A line of medians.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Curve {
+    /// What it is of.
+    pub name: &'static str,
+    /// Sizes, and the median at each.
+    pub points: Vec<(f64, f64)>,
+}
+
 /// A bound on a median.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,8 +87,8 @@ impl Outcome {
     /// One that nothing was found in yet.
     #[must_use]
     pub(super) fn new(scenario: Scenario) -> Self {
-        let (findings, figures) = (Vec::new(), Vec::new());
-        Self { scenario, findings, figures, notes: Vec::new(), turns: Vec::new() }
+        let (findings, figures, curves) = (Vec::new(), Vec::new(), Vec::new());
+        Self { scenario, findings, figures, curves, notes: Vec::new(), turns: Vec::new() }
     }
 
     /// Why turns of it do not stand, if any do not: once for each reason, with how often.

@@ -9,7 +9,7 @@ use crate::load::job::Drive;
 use crate::load::mix::{Kind, Mix};
 
 /// Bytes of a prompt that make a plain request of 700 bytes.
-const PROMPT_BYTES: usize = 583;
+const PROMPT_BYTES: usize = 578;
 /// Chunks of a stream.
 pub(super) const CHUNKS: u64 = 200;
 

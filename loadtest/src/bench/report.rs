@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::BenchError;
 use super::chart::Chart;
+use super::curves;
 use super::finding::{Figure, Finding, Outcome};
 use super::machine::Machine;
 
@@ -38,8 +39,12 @@ impl Report {
         std::fs::create_dir_all(folder).map_err(io())?;
         let raw = serde_json::to_vec(self).map_err(std::io::Error::other).map_err(io())?;
         std::fs::write(folder.join(RAW), raw).map_err(io())?;
-        let chart = Chart::new(self.outcomes.iter().flat_map(|outcome| &outcome.findings));
-        std::fs::write(folder.join(PICTURE), chart.to_string()).map_err(io())?;
+        let chart = Chart::new(&self.outcomes).to_string();
+        std::fs::write(folder.join(PICTURE), chart).map_err(io())?;
+        for outcome in self.outcomes.iter().filter(|outcome| !outcome.curves.is_empty()) {
+            let picture = curves::picture(&outcome.curves);
+            std::fs::write(folder.join(lines_of(outcome)), picture).map_err(io())?;
+        }
         let page = folder.join(PAGE);
         std::fs::write(&page, self.to_string()).map_err(io())?;
         Ok(page)
@@ -97,6 +102,11 @@ impl fmt::Display for Report {
     }
 }
 
+/// The file of a scenario's lines.
+fn lines_of(outcome: &Outcome) -> String {
+    format!("performance-{}.svg", outcome.scenario.name())
+}
+
 /// What is told of one scenario.
 fn section(outcome: &Outcome) -> Result<String, fmt::Error> {
     let mut text = String::new();
@@ -110,6 +120,10 @@ fn section(outcome: &Outcome) -> Result<String, fmt::Error> {
         writeln!(text)?;
     }
     text.push_str(&table(&outcome.figures));
+    if !outcome.curves.is_empty() {
+        writeln!(text, "![{}]({})\n", curves::caption(&outcome.curves), lines_of(outcome))?;
+        writeln!(text, "Lines: {}.\n", curves::caption(&outcome.curves))?;
+    }
     for note in &outcome.notes {
         writeln!(text, "{note}\n")?;
     }

@@ -63,7 +63,11 @@ pub(super) fn expected(scenario: Scenario, options: &Options) -> Duration {
             turns(2, pace.flat_out).saturating_add(seconds(if options.quick { 2 } else { 90 }))
         }
         Scenario::Settle => turns(1, pace.flat_out),
-        Scenario::Growth => turns(if options.quick { 6 } else { 10 }, at_rate),
+        Scenario::Growth => {
+            // Each turn starts a gateway.
+            let each = growth::TURN.min(at_rate).saturating_add(seconds(2));
+            turns(if options.quick { 6 } else { 10 }, each)
+        }
         Scenario::Image => {
             turns(2, pace.flat_out).saturating_add(turns(1, pace.warm.saturating_mul(2)))
         }

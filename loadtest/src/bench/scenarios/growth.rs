@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::BenchError;
 use super::super::columns::{Repetitions, compared, cpu_ratio, figures};
-use super::super::finding::{Bound, Finding, Outcome};
+use super::super::finding::{Bound, Curve, Finding, Outcome};
 use super::super::loads::{mix, plain};
 use super::super::price_book;
 use super::super::samples::whole;
@@ -17,26 +17,30 @@ use super::super::turn::{Load, Turn, take};
 use super::flat;
 use crate::crash::child::Settings;
 use crate::load::arrivals::Pace;
-use crate::load::job::Drive;
+use crate::load::job::{Drive, ratio};
 use crate::load::target::User;
 
 /// Requests a second: few enough that a turn does not make a short history a long one, and alike for
 /// all sizes, so that as many share a commit.
 const RATE: f64 = 2_000.0;
 const QUICK_RATE: f64 = 300.0;
+/// The longest turn.
+pub(super) const TURN: Duration = Duration::from_secs(5);
 /// Databases with more rows than this are not copied for each turn: what a turn adds is little to them.
 const COPIED_ROWS_MAX: u64 = 100_000;
 /// The models and the partners of the contenders.
 const MODELS: [u64; 3] = [10, 100, 1_000];
 const PARTNERS: [u64; 3] = [1, 100, 10_000];
+/// What a history is counted in.
+const ROWS: &str = "rows";
 /// The shortest history; each further one is ten times as long.
 const ROWS_MIN: u64 = 1_000;
 
 /// A gateway of one size: a database, and what it is started with.
 struct Size {
-    name: String,
+    what: &'static str,
+    count: u64,
     seed: Seed,
-    rows: u64,
     settings: Settings,
 }
 
@@ -52,7 +56,7 @@ pub(super) async fn run(stage: &Stage) -> Result<Outcome, BenchError> {
         let mut seed = Seed::open(&in_folder(format!("rows-{rows}.db"))).await?;
         seed.accounts(ACCOUNTS, ACCOUNTS).await?;
         seed.history(rows).await?;
-        of_history.push(Size { name: named(rows, "rows"), seed, rows, settings: Settings::new() });
+        of_history.push(Size { what: ROWS, count: rows, seed, settings: Settings::new() });
     }
     measure(stage, &mut outcome, "history", of_history).await?;
 
@@ -63,7 +67,7 @@ pub(super) async fn run(stage: &Stage) -> Result<Outcome, BenchError> {
         let mut seed = Seed::open(&in_folder(format!("models-{models}.db"))).await?;
         seed.accounts(ACCOUNTS, ACCOUNTS).await?;
         let settings = [("PRICES".to_owned(), book.display().to_string())].into();
-        of_models.push(Size { name: named(models, "models"), seed, rows: 0, settings });
+        of_models.push(Size { what: "models", count: models, seed, settings });
     }
     measure(stage, &mut outcome, "models", of_models).await?;
 
@@ -74,7 +78,7 @@ pub(super) async fn run(stage: &Stage) -> Result<Outcome, BenchError> {
         seed.accounts(ACCOUNTS, ACCOUNTS).await?;
         seed.partners(partners).await?;
         let settings = Settings::new();
-        of_partners.push(Size { name: named(partners, "partners"), seed, rows: 0, settings });
+        of_partners.push(Size { what: "partners", count: partners, seed, settings });
     }
     measure(stage, &mut outcome, "partners", of_partners).await?;
     outcome.notes.push(
@@ -89,7 +93,7 @@ pub(super) async fn run(stage: &Stage) -> Result<Outcome, BenchError> {
 async fn measure(
     stage: &Stage,
     outcome: &mut Outcome,
-    what: &str,
+    what: &'static str,
     sizes: Vec<Size>,
 ) -> Result<(), BenchError> {
     let mut started = Vec::new();
@@ -110,9 +114,11 @@ async fn measure(
     let name = format!("{what}: CPU a request, {} by {}", name(last), name(0));
     let ratio = compared(&repetitions, (last, 0), cpu_ratio);
     outcome.findings.push(Finding::new(name, "×", ratio).mark(Bound::AtMost(1.1)));
-    outcome
-        .figures
-        .extend(figures(&repetitions, &[("CPU a request", "µs", Turn::cpu_per_request)]));
+    let own = figures(&repetitions, &[("CPU a request", "µs", Turn::cpu_per_request)]);
+    let medians = own.iter().map(|figure| figure.samples.median());
+    let points = started.iter().map(|size| size.count).zip(medians).collect();
+    outcome.curves.push(Curve { name: what, points });
+    outcome.figures.extend(own);
     outcome.turns.extend(flat(repetitions));
     Ok(())
 }
@@ -120,6 +126,7 @@ async fn measure(
 /// A size whose database is written and closed.
 struct Ready {
     name: String,
+    count: f64,
     database: PathBuf,
     is_copied: bool,
     users: Arc<[User]>,
@@ -128,10 +135,13 @@ struct Ready {
 
 impl Size {
     fn closed(self) -> Result<Ready, BenchError> {
-        let Self { name, seed, rows, settings } = self;
+        let Self { what, count, seed, settings } = self;
         let database = seed.database().to_owned();
         let users = seed.close();
-        Ok(Ready { name, database, is_copied: rows <= COPIED_ROWS_MAX, users, settings })
+        let name = format!("{} {what}", whole(count));
+        let is_copied = what != ROWS || count <= COPIED_ROWS_MAX;
+        let count = ratio(count, 1).unwrap_or_default();
+        Ok(Ready { name, count, database, is_copied, users, settings })
     }
 }
 
@@ -150,8 +160,12 @@ impl Ready {
         let pace = stage.pace();
         let rate = if stage.options.quick { QUICK_RATE } else { RATE };
         let drive = Drive::Open { pace: Pace::Constant, from: rate, to: rate };
-        let load =
-            Load { mix: mix(plain()), drive, warm_up: Duration::ZERO, measure: pace.at_rate };
+        let load = Load {
+            mix: mix(plain()),
+            drive,
+            warm_up: Duration::ZERO,
+            measure: TURN.min(pace.at_rate),
+        };
         take(&own, &Load { measure: pace.settle_in, ..load.clone() }).await?;
         take(&own, &load).await
     }
@@ -167,10 +181,6 @@ fn histories(most: u64) -> Vec<u64> {
 fn sizes(stage: &Stage, all: &[u64]) -> Vec<u64> {
     let count = if stage.options.quick { 2 } else { all.len() };
     all.iter().copied().take(count).collect()
-}
-
-fn named(count: u64, what: &str) -> String {
-    format!("{} {what}", whole(count))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(super) async fn run(stage: &Stage) -> Result<Outcome, BenchError> {
             all.iter().filter_map(|kib| kib.get(place).copied()).collect()
         };
         let size = whole(u64::try_from(size).unwrap_or(u64::MAX));
-        let name = format!("memory of each of {size} open streams beyond the account's actor");
+        let name = format!("memory of each of {size} open streams");
         let finding = Finding::new(name, "KiB", at(&gateway));
         let finding = finding.mark(Bound::AtMost(24.0)).stretch(Bound::AtMost(16.0));
         outcome.findings.push(finding);
@@ -66,7 +66,7 @@ pub(super) async fn run(stage: &Stage) -> Result<Outcome, BenchError> {
         }
     }
     let note = "Each stream is an account's own, and all accounts were asked for a plain answer before \
-                the memory at the start was read. Resident memory is of all processes; the kernel's \
+                the memory at the start was read: their actors are not in it. Resident memory is of all processes; the kernel's \
                 buffers are not in it.";
     outcome.notes.push(note.to_owned());
     Ok(outcome)
