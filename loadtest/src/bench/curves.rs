@@ -23,7 +23,9 @@ pub(super) fn picture(curves: &[Curve]) -> String {
     };
     let text = plot.to_string();
     let svg = text.split_inclusive("</svg>").next().unwrap_or_default();
-    let named = svg.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1);
+    // Room for the last size on the axis.
+    let roomy = svg.replacen("0 0 640 ", "0 0 660 ", 1);
+    let named = roomy.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1);
     named.replacen('>', &format!("><style>{STYLE}</style>"), 1)
 }
 

@@ -1,5 +1,6 @@
 //! What a scenario found, and the marks that it is held against. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -91,21 +92,24 @@ impl Outcome {
         Self { scenario, findings, figures, curves, notes: Vec::new(), turns: Vec::new() }
     }
 
-    /// Why turns of it do not stand, if any do not: once for each reason, with how often.
+    /// Why turns of it do not stand, if any do not: each reason with how often and whose.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
-        let mut flags: Vec<(String, usize)> = Vec::new();
-        for turn in self.turns.iter().filter(|turn| turn.flag.is_some()) {
-            let flag = turn.flag.clone().unwrap_or_default();
-            let kind = flag.split(':').next().unwrap_or_default();
-            let text = format!("{}: {kind}", turn.contender);
-            match flags.iter_mut().find(|(known, _)| *known == text) {
-                Some((_, count)) => *count = count.saturating_add(1),
-                None => flags.push((text, 1)),
-            }
+        let mut flags: BTreeMap<&str, (usize, BTreeSet<&str>)> = BTreeMap::new();
+        for turn in &self.turns {
+            let Some(flag) = &turn.flag else { continue };
+            // What stands behind the colon is of this turn only.
+            let (count, contenders) =
+                flags.entry(flag.split(':').next().unwrap_or(flag)).or_default();
+            *count = count.saturating_add(1);
+            contenders.insert(&turn.contender);
         }
         let all = self.turns.len();
-        flags.into_iter().map(|(text, count)| format!("{text} ({count} of {all} turns)")).collect()
+        let told = |(why, (count, contenders)): (&str, (usize, BTreeSet<&str>))| {
+            let whose = contenders.into_iter().collect::<Vec<_>>().join(", ");
+            format!("{why} in {count} of {all} turns ({whose})")
+        };
+        flags.into_iter().map(told).collect()
     }
 }
 
@@ -212,6 +216,6 @@ mod tests {
             turn("nginx", Some("late: 4 ms")),
             turn("gateway", None),
         ];
-        assert_eq!(outcome.flags(), ["nginx: late (2 of 3 turns)"]);
+        assert_eq!(outcome.flags(), ["late in 2 of 3 turns (nginx)"]);
     }
 }

@@ -134,6 +134,7 @@ fn failure(done: &Done) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::loads::{flat_out, plain};
     use super::*;
     use crate::load::record::Record;
 
@@ -150,6 +151,22 @@ mod tests {
         assert_eq!(failure(&done(1, &[])), None);
         assert!(failure(&done(0, &[])).unwrap().contains("no whole answer"));
         assert_eq!(failure(&done(9, &["status 502", "status 502"])).unwrap(), "2 × status 502");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_that_never_answers_is_named_after_all_tries() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let user = User { account: String::new(), key: "key".to_owned() };
+        let contender = Contender {
+            name: "nobody".to_owned(),
+            target: Target::parse(&format!("http://{free}")).unwrap(),
+            users: [user].into(),
+            pid: None,
+        };
+        let load = flat_out(plain(), 1, Duration::from_millis(20));
+        let told = take(&contender, &load).await.unwrap_err().to_string();
+        assert!(told.contains("nobody gave no usable turn in 3 tries"), "{told}");
+        assert!(told.contains("× no connection") && told.contains("--only"), "{told}");
     }
 
     #[test]

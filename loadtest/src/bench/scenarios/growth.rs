@@ -102,10 +102,17 @@ async fn measure(
     }
     let mut repetitions = Repetitions::new();
     for repetition in 1..=stage.options.repetitions() {
-        let mut turns = Vec::new();
-        for size in &started {
+        let (mut turns, mut order) = (Vec::new(), started.iter().collect::<Vec<_>>());
+        let is_reversed = repetition.is_multiple_of(2);
+        if is_reversed {
+            order.reverse();
+        }
+        for size in order {
             stage.bar.say(format!("{} {repetition}", size.name));
             turns.push(size.turn(stage).await?);
+        }
+        if is_reversed {
+            turns.reverse();
         }
         repetitions.push(turns);
     }

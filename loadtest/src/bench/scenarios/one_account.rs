@@ -18,7 +18,7 @@ pub(super) async fn run(stage: &Stage) -> Result<Outcome, BenchError> {
     let one = users.iter().take(1).cloned().collect();
     let contenders = [
         Contender { name: "one account".to_owned(), users: one, ..stage.gateway() },
-        Contender { name: format!("{ACCOUNTS} accounts"), users, ..stage.gateway() },
+        Contender { name: "1,000 accounts".to_owned(), users, ..stage.gateway() },
     ];
     let load = flat_out(plain(), PARALLEL, stage.pace().flat_out);
     let turns = stage.turns(&contenders, &load).await?;
