@@ -2,6 +2,7 @@
 
 #![recursion_limit = "256"]
 
+pub mod bench;
 pub mod client;
 pub mod crash;
 pub mod demo;

@@ -7,12 +7,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use opencredits_loadtest::bench;
 use opencredits_loadtest::crash::{self, Fault, Length};
 use opencredits_loadtest::demo::{self, DemoError, Options};
 use opencredits_loadtest::load::{self, parts, verbs};
 use opencredits_loadtest::simulators::Providers;
 use opencredits_loadtest::stop_signal;
 use opencredits_loadtest::stripe::{Seed, Stripe};
+
+/// The gateway's own allocator, so that what `bench` does of it in this process costs what it costs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Demo and simulated providers of OpenCredits.
 #[derive(Debug, Parser)]
@@ -65,6 +70,8 @@ enum Verb {
     },
     /// Puts a load on a gateway, its own or any server of OpenAI's or Anthropic's API, and reports.
     Run(Box<load::options::Options>),
+    /// Measures the gateway beside nginx in turns, and writes docs/performance.md.
+    Bench(bench::options::Options),
     /// Does a part of a run: what `run --processes` starts.
     #[command(name = parts::WORD, hide = true)]
     RunPart,
@@ -126,6 +133,7 @@ async fn main() -> ExitCode {
             demo::run(Options { listen, admin_listen, shop_listen, data }).await
         }
         Verb::Run(options) => return told(verbs::run(&options).await),
+        Verb::Bench(options) => return told(bench::told(&options).await),
         Verb::RunPart => return told(verbs::run_part().await),
         Verb::Compare { first, second } => return told(verbs::compare(&first, &second)),
         Verb::Merge { results, out } => return told(verbs::merge(&results, &out)),

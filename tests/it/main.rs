@@ -10,6 +10,7 @@
 
 mod admin;
 mod bad_input;
+mod bench;
 mod checkout;
 mod claude_code;
 mod cost;

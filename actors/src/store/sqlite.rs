@@ -3,6 +3,7 @@
 //! Reads that a person or an activation waits for go to a second thread with its own connection,
 //! so that a page of history never stands in the writer's way.
 
+mod accounts;
 mod ahead;
 mod commit;
 mod documents;
@@ -14,7 +15,7 @@ mod thread;
 use std::path::{Path, PathBuf};
 
 use opencredits_schema::{
-    AccountId, Document, DocumentKind, EarningsRow, Head, HistoryRow, Key, KeyId, KeyUse, Partner,
+    AccountId, Document, DocumentKind, EarningsRow, HistoryRow, Key, KeyId, KeyUse, Partner,
     PartnerBalance, PartnerId, Timestamp, UsageQuery,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
@@ -181,14 +182,7 @@ impl Store for SqliteStore {
         email: Option<String>,
         at: Timestamp,
     ) -> Answered<'_, ()> {
-        self.write(move |connection| {
-            let head = to_text(&Head::new(account))?;
-            let sql = "INSERT INTO accounts (id, created, email, seq, balance, head) \
-                       VALUES (?1, ?2, ?3, 0, 0, ?4) ON CONFLICT (id) DO NOTHING";
-            let row = params![account.column(), at.millis(), email, head];
-            connection.execute(sql, row).map_err(failed)?;
-            Ok(())
-        })
+        self.write(move |connection| accounts::create(connection, account, email, at))
     }
 
     fn account_by_email(&self, email: String) -> Answered<'_, Option<AccountId>> {
@@ -223,13 +217,7 @@ impl Store for SqliteStore {
     }
 
     fn put_key(&self, key: Key) -> Answered<'_, ()> {
-        self.write(move |connection| {
-            let sql = "INSERT INTO keys (id, hash, account, body) VALUES (?1, ?2, ?3, ?4) \
-                       ON CONFLICT (id) DO NOTHING";
-            let row = params![key.id.column(), key.hash, key.account.column(), to_text(&key)?];
-            connection.execute(sql, row).map_err(failed)?;
-            Ok(())
-        })
+        self.write(move |connection| accounts::put_key(connection, &key))
     }
 
     fn key_by_hash(&self, hash: [u8; 32]) -> Answered<'_, Option<Key>> {

@@ -16,7 +16,7 @@ const BYTES: usize = 4 << 10;
 ///
 /// # Errors
 /// As the disk says.
-pub(super) fn syncs(folder: &Path) -> io::Result<Micros> {
+pub(crate) fn syncs(folder: &Path) -> io::Result<Micros> {
     let path = folder.join("sync-probe");
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
     let mut took = Micros::default();

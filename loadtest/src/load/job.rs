@@ -246,6 +246,6 @@ impl Generator {
 
 /// One count by another; none where that is 0.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "figures for a report")]
-pub(super) fn ratio(of: u64, by: u64) -> Option<f64> {
+pub(crate) fn ratio(of: u64, by: u64) -> Option<f64> {
     (by > 0).then(|| of as f64 / by as f64)
 }

@@ -22,6 +22,9 @@ pub struct Mix {
     /// Exponent of the Zipf choice among accounts: 0 = all alike, 1 = the second sends half as
     /// much as the first.
     pub zipf: f64,
+    /// Accounts send in turn, beginning with the one of this number, instead of by chance. Processes
+    /// do not know of each other's turns.
+    pub in_turn: Option<usize>,
     /// Share of the streamed requests whose client hangs up at a random chunk, 0 to 1.
     pub hang_up: f64,
     /// Share of the streamed requests whose client reads slowly, 0 to 1.
@@ -50,6 +53,8 @@ pub struct Kind {
     pub stream: bool,
     /// Bytes of the prompt: from, to (both included), each size as likely as the others.
     pub prompt_bytes: [usize; 2],
+    /// Bytes of an image before the prompt, as base64; 0 = no image.
+    pub image_bytes: usize,
     /// Tokens of the answer: from, to.
     pub output_tokens: [u64; 2],
     /// Chunks of a streamed answer; by default one for each token, at most 64.
@@ -96,6 +101,7 @@ impl Default for Mix {
         Self {
             accounts: 100,
             zipf: 1.0,
+            in_turn: None,
             hang_up: 0.0,
             slow: 0.0,
             slow_pause_ms: 20,
@@ -113,6 +119,7 @@ impl Default for Kind {
             model: "openai/gpt-4o-mini".to_owned(),
             stream: false,
             prompt_bytes: [200, 2_000],
+            image_bytes: 0,
             output_tokens: [20, 200],
             chunks: None,
             first_delay_ms: 0,
@@ -193,6 +200,7 @@ impl Kind {
             (!self.model.is_empty(), "model is empty"),
             (prompt_from <= prompt_to, "prompt_bytes is not from, to"),
             (prompt_to <= PROMPT_BYTES_MAX, "prompt_bytes is above 16 MiB"),
+            (self.image_bytes <= PROMPT_BYTES_MAX, "image_bytes is above 16 MiB"),
             (output_from <= output_to && output_from > 0, "output_tokens is not from, to"),
             (output_to <= OUTPUT_TOKENS_MAX, "output_tokens is above 100000"),
             (self.chunks.is_none_or(|n| (1..=100_000).contains(&n)), "chunks is not 1 to 100000"),

@@ -1,11 +1,13 @@
 //! The plan: every request of a mix prepared as bytes, so that choosing one is all that a run does.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use super::image;
 use super::mix::{Dialect, Kind, Mix};
 use super::target::{Target, User};
 use super::zipf::Choice;
@@ -20,11 +22,19 @@ const OUTPUT_ROOM: u64 = 16;
 pub struct Plan {
     shapes: Vec<Shape>,
     kinds: Choice,
-    senders: Choice,
+    senders: Senders,
     users: Vec<User>,
     hang_up: f64,
     slow: f64,
     slow_pause: Duration,
+}
+
+/// Who sends next.
+#[derive(Debug)]
+enum Senders {
+    ByChance(Choice),
+    /// The one whose number comes next, over all threads.
+    InTurn(AtomicUsize),
 }
 
 /// A prepared request; the key goes between its two halves.
@@ -79,7 +89,10 @@ impl Plan {
         Self {
             shapes,
             kinds: Choice::weighted(mix.kinds.iter().map(|kind| kind.weight)),
-            senders: Choice::zipf(users.len(), mix.zipf),
+            senders: match mix.in_turn {
+                None => Senders::ByChance(Choice::zipf(users.len(), mix.zipf)),
+                Some(first) => Senders::InTurn(AtomicUsize::new(first)),
+            },
             users,
             hang_up: mix.hang_up,
             slow: mix.slow,
@@ -92,7 +105,7 @@ impl Plan {
         let place =
             self.kinds.draw(rng).saturating_mul(VARIANTS).saturating_add(rng.usize(..VARIANTS));
         let shape = self.shapes.get(place)?;
-        let payer = self.senders.draw(rng);
+        let payer = self.senders.draw(rng, self.users.len());
         let user = self.users.get(payer)?;
         let chance = rng.f64();
         let manner = if !shape.stream {
@@ -111,6 +124,18 @@ impl Plan {
     #[must_use]
     pub fn tells_time(&self) -> bool {
         self.shapes.iter().any(|shape| !shape.told.is_zero())
+    }
+}
+
+impl Senders {
+    fn draw(&self, rng: &mut Rng, users: usize) -> usize {
+        match self {
+            Self::ByChance(choice) => choice.draw(rng),
+            Self::InTurn(next) => {
+                let turn = next.fetch_add(1, Ordering::Relaxed);
+                turn.checked_rem(users).unwrap_or_default()
+            }
+        }
     }
 }
 
@@ -179,8 +204,12 @@ fn directive(kind: &Kind, output: u64, chunks: u64, takes: u64) -> String {
 }
 
 fn body(kind: &Kind, prompt: &str, limit: u64) -> Value {
-    let Kind { model, stream, dialect, .. } = kind;
-    let messages = json!([{"role": "user", "content": prompt}]);
+    let Kind { model, stream, dialect, image_bytes, .. } = kind;
+    let content = match image_bytes {
+        0 => json!(prompt),
+        bytes => with_image(*dialect, &image::base64(*bytes), prompt),
+    };
+    let messages = json!([{"role": "user", "content": content}]);
     match dialect {
         Dialect::Chat if *stream => json!({"model": model, "max_tokens": limit, "stream": true,
             "stream_options": {"include_usage": true}, "messages": messages}),
@@ -189,8 +218,29 @@ fn body(kind: &Kind, prompt: &str, limit: u64) -> Value {
             json!({"model": model, "max_tokens": limit, "stream": stream, "messages": messages})
         }
         Dialect::Responses => {
-            json!({"model": model, "max_output_tokens": limit, "stream": stream, "input": prompt})
+            let input = if *image_bytes == 0 { content } else { messages };
+            json!({"model": model, "max_output_tokens": limit, "stream": stream, "input": input})
         }
+    }
+}
+
+/// An image and a text, as each dialect has them.
+fn with_image(dialect: Dialect, data: &str, prompt: &str) -> Value {
+    let url = || format!("data:{};base64,{data}", image::MEDIA_TYPE);
+    match dialect {
+        Dialect::Chat => json!([
+            {"type": "image_url", "image_url": {"url": url()}},
+            {"type": "text", "text": prompt},
+        ]),
+        Dialect::Messages => {
+            let media_type = image::MEDIA_TYPE;
+            let source = json!({"type": "base64", "media_type": media_type, "data": data});
+            json!([{"type": "image", "source": source}, {"type": "text", "text": prompt}])
+        }
+        Dialect::Responses => json!([
+            {"type": "input_image", "image_url": url()},
+            {"type": "input_text", "text": prompt},
+        ]),
     }
 }
 
@@ -246,6 +296,31 @@ mod tests {
         assert!(near(many(&|shot| matches!(shot.manner, Manner::Slowly(_))), 1_500));
         assert!(near(many(&|shot| shot.user.key == "key0"), 8_000 / 3));
         assert!(shots.iter().all(|shot| shot.shape.stream || shot.manner == Manner::Reads));
+    }
+
+    #[test]
+    fn senders_in_turn_leave_nobody_out() {
+        let plan = plan("in_turn = 2\n[[request]]", 1);
+        let mut rng = Rng::with_seed(1);
+        let keys: Vec<_> =
+            (0..4).filter_map(|_| plan.draw(&mut rng)).map(|shot| shot.user.key.clone()).collect();
+        assert_eq!(keys, ["key2", "key0", "key1", "key2"]);
+    }
+
+    #[test]
+    fn an_image_stands_before_the_prompt_in_every_dialect() {
+        for dialect in ["chat", "messages", "responses"] {
+            let text = format!("[[request]]\nimage_bytes = 4000\ndialect = \"{dialect}\"");
+            let plan = plan(&text, 1);
+            let shot = plan.draw(&mut Rng::with_seed(1)).unwrap();
+            let mut request = Vec::new();
+            shot.shape.write(shot.user, &mut request);
+            let request = String::from_utf8(request).unwrap();
+            let (_, body) = request.split_once("\r\n\r\n").unwrap();
+            serde_json::from_str::<Value>(body).unwrap();
+            let (image, prompt) = (body.find("iVBORw0KGgo").unwrap(), body.find("Please").unwrap());
+            assert!(image < prompt && body.len() > 4_200, "{dialect}: {body}");
+        }
     }
 
     #[test]

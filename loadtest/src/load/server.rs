@@ -187,7 +187,7 @@ impl Metrics {
 }
 
 /// The time that a process was on a CPU, by all of its threads.
-pub(super) fn cpu_of(pid: u32) -> io::Result<Duration> {
+pub(crate) fn cpu_of(pid: u32) -> io::Result<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let bad = || io::Error::other("stat is not understood");
     // The name is in brackets and may hold anything; user and system time are the 14th and 15th.
