@@ -8,13 +8,15 @@ use opencredits_schema::{
     AccountId, Checkpoint, Command, Partner, PartnerId, Refusal, RequestId, Timestamp,
 };
 use ractor::{Actor, ActorRef};
-use tokio::sync::oneshot;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::account::{AccountMsg, Answer, View};
+use crate::account::{AccountMsg, Answer, Origin, View};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::journal::{Journal, JournalState, OnBroken};
+use crate::nodes::{Channel, Door, NodeSettings, Nodes, Notice, TcpChannel, keep};
 use crate::partner::Partners;
 use crate::store::{Payout, PayoutOutcome, Store, StoreError};
 use crate::supervisor::{AccountsSupervisor, Nothing, PartnersSupervisor, Root};
@@ -53,7 +55,7 @@ impl Settings {
 }
 
 /// Why an ask has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AskError {
     /// A rule said no.
     #[error(transparent)]
@@ -65,6 +67,9 @@ pub enum AskError {
     /// so they can be asked again.
     #[error("the outcome is unknown")]
     Lost,
+    /// The account passes from one node to another.
+    #[error("the account passes between nodes")]
+    Moving,
     /// Something is down.
     #[error("unavailable: {0}")]
     Unavailable(String),
@@ -85,7 +90,7 @@ pub struct System {
     root: ActorRef<Nothing>,
     accounts: ActorRef<Nothing>,
     partners_supervisor: ActorRef<Nothing>,
-    sweeper: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for dyn Store {
@@ -100,10 +105,42 @@ impl System {
     /// # Errors
     /// When the store cannot be read.
     pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Self, AskError> {
+        Box::pin(Self::start_with(store, settings, None)).await
+    }
+
+    /// Starts the same as one of several nodes on one store.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written, or the node's address cannot be listened on.
+    pub async fn join(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        node: NodeSettings,
+    ) -> Result<Self, AskError> {
+        let channel = TcpChannel::listen(settings.node, &node).await?;
+        Box::pin(Self::join_by(store, settings, node.address, channel)).await
+    }
+
+    /// Joins the nodes that a channel reaches.
+    pub(crate) async fn join_by(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        address: String,
+        channel: Arc<dyn Channel>,
+    ) -> Result<Self, AskError> {
+        let nodes = Nodes::new(settings.node, address, settings.now(), channel);
+        Box::pin(Self::start_with(store, settings, Some(nodes))).await
+    }
+
+    async fn start_with(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        nodes: Option<Nodes>,
+    ) -> Result<Self, AskError> {
         let failed = |error: ractor::SpawnErr| AskError::Unavailable(error.to_string());
         let journal = Arc::new(Journal::default());
         let directory =
-            Arc::new(Directory::new(Arc::clone(&journal), Arc::clone(&store), settings));
+            Arc::new(Directory::new(Arc::clone(&journal), Arc::clone(&store), settings, nodes));
         let partners = Arc::new(Partners::new(directory.store.clone()));
         let abandon = Arc::clone(&directory);
         let on_broken: OnBroken =
@@ -119,11 +156,54 @@ impl System {
                 .await
                 .map_err(failed)?;
         partners.supervised_by(partners_supervisor.get_cell());
-        let sweeper = tokio::spawn(sweep(Arc::clone(&directory)));
-        let system =
-            Self { directory, partners, store, root, accounts, partners_supervisor, sweeper };
+        let tasks = vec![tokio::spawn(sweep(Arc::clone(&directory)))];
+        let mut system =
+            Self { directory, partners, store, root, accounts, partners_supervisor, tasks };
+        system.meet_the_others().await?;
         system.recover().await?;
         Ok(system)
+    }
+
+    /// Says that this node runs, once it hears what the others ask.
+    async fn meet_the_others(&mut self) -> Result<(), AskError> {
+        let Some(nodes) = &self.directory.nodes else { return Ok(()) };
+        nodes.serve(Door::new(&self.directory));
+        self.directory.say().await?;
+        nodes.see(&self.directory.members().await?);
+        let forget = follow(nodes.notices(), Arc::clone(&self.partners));
+        self.tasks.extend([tokio::spawn(keep(Arc::clone(&self.directory))), tokio::spawn(forget)]);
+        Ok(())
+    }
+
+    /// What this node may remember no longer; `None` without other nodes.
+    #[must_use]
+    pub fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
+        self.directory.nodes.as_ref().map(Nodes::notices)
+    }
+
+    /// Tells the other nodes, durably, what they may remember no longer.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn notify(&self, notice: Notice) -> Result<(), StoreError> {
+        match &self.directory.nodes {
+            Some(_) => self.store.notify(notice.name()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this node may decide: always, unless it is one of several and its lease has ended.
+    #[must_use]
+    pub fn may_decide(&self) -> bool {
+        self.directory.may_decide()
+    }
+
+    /// Takes no more accounts and hands over those that live here, before the node stops.
+    ///
+    /// # Errors
+    /// When the store cannot be told; the accounts go on here.
+    pub async fn leave(&self) -> Result<(), AskError> {
+        self.directory.leave().await
     }
 
     /// The store, for what needs no actor: histories, keys, earnings.
@@ -156,12 +236,13 @@ impl System {
     /// # Errors
     /// [`AskError`].
     pub async fn ask(&self, account: AccountId, command: Command) -> Result<Answer, AskError> {
+        if let Some(nodes) = &self.directory.nodes {
+            return Box::pin(self.directory.ask_anywhere(nodes, account, command)).await;
+        }
         for _ in 0..ASKS_MAX {
-            let (reply, answer) = oneshot::channel();
-            self.directory.send(account, AccountMsg::Ask(command.clone(), reply)).await?;
-            match answer.await {
-                Ok(Err(AskError::Lost)) | Err(_) => {}
-                Ok(result) => return result,
+            match self.directory.ask_once(account, command.clone(), Origin::Here).await {
+                Err(AskError::Lost) => {}
+                result => return result,
             }
         }
         Err(AskError::Lost)
@@ -175,7 +256,7 @@ impl System {
     pub async fn insist(&self, account: AccountId, command: Command) -> Result<Answer, AskError> {
         loop {
             match self.ask(account, command.clone()).await {
-                Err(error @ (AskError::Lost | AskError::Unavailable(_))) => {
+                Err(error @ (AskError::Lost | AskError::Moving | AskError::Unavailable(_))) => {
                     tracing::warn!(%account, %error, "the outcome is not known yet");
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
@@ -186,15 +267,32 @@ impl System {
 
     /// Notes what a running request has used so far. Nobody waits for it.
     pub fn checkpoint(&self, checkpoint: Box<Checkpoint>) {
-        self.directory.tell(checkpoint.account, AccountMsg::Checkpoint(checkpoint));
+        if self.directory.nodes.is_none() || self.directory.runs_here(checkpoint.account) {
+            self.directory.tell(checkpoint.account, AccountMsg::Checkpoint(checkpoint));
+            return;
+        }
+        let directory = Arc::clone(&self.directory);
+        tokio::spawn(async move {
+            let Some(nodes) = &directory.nodes else { return };
+            directory.note_anywhere(nodes, checkpoint).await;
+        });
     }
 
     /// Renews a hold's lease. Nobody waits for it.
     pub fn renew(&self, account: AccountId, request: RequestId) {
         let expires_at = self.now().plus_millis(self.directory.settings.lease_millis());
-        let (reply, _) = oneshot::channel();
         let command = Command::Renew { request, expires_at };
-        self.directory.tell(account, AccountMsg::Ask(command, reply));
+        if self.directory.nodes.is_none() || self.directory.runs_here(account) {
+            let (reply, _) = oneshot::channel();
+            self.directory.tell(account, AccountMsg::Ask(command, reply, Origin::Here));
+            return;
+        }
+        let directory = Arc::clone(&self.directory);
+        tokio::spawn(async move {
+            let Some(nodes) = &directory.nodes else { return };
+            // One that is not open any more needs it no more.
+            drop(directory.ask_anywhere(nodes, account, command).await);
+        });
     }
 
     /// An account as it is now.
@@ -202,11 +300,13 @@ impl System {
     /// # Errors
     /// [`AskError`].
     pub async fn view(&self, account: AccountId) -> Result<View, AskError> {
+        if let Some(nodes) = &self.directory.nodes {
+            return Box::pin(self.directory.view_anywhere(nodes, account)).await;
+        }
         for _ in 0..ASKS_MAX {
-            let (reply, answer) = oneshot::channel();
-            self.directory.send(account, AccountMsg::View(reply)).await?;
-            if let Ok(view) = answer.await {
-                return Ok(view);
+            match self.directory.view_once(account).await {
+                Err(AskError::Lost) => {}
+                result => return result,
             }
         }
         Err(AskError::Lost)
@@ -229,7 +329,9 @@ impl System {
         id: PartnerId,
         change: impl FnOnce(&mut Partner) + Send + 'static,
     ) -> Result<Arc<Partner>, AskError> {
-        self.partners.change(id, Box::new(change)).await
+        let changed = self.partners.change(id, Box::new(change)).await?;
+        self.notify(Notice::Partner(id)).await?;
+        Ok(changed)
     }
 
     /// Books a payout unless it is more than payable.
@@ -280,7 +382,8 @@ impl System {
     /// did not take it in time: checkpoints settle the rest at the next start.
     pub async fn stop(&self, wait: Duration) -> bool {
         let drained = tokio::time::timeout(wait, self.directory.journal.drained()).await.is_ok();
-        self.sweeper.abort();
+        self.directory.withdraw().await;
+        self.tasks.iter().for_each(JoinHandle::abort);
         for actor in [&self.accounts, &self.partners_supervisor, &self.root] {
             actor.stop(None);
         }
@@ -289,15 +392,26 @@ impl System {
 
     /// Starts each account with open checkpoints: loading settles them.
     async fn recover(&self) -> Result<(), AskError> {
-        let unfinished = self.store.unfinished().await?;
-        for account in &unfinished {
-            self.directory.start(*account).await?;
-        }
-        if !unfinished.is_empty() {
+        let accounts = self.directory.recover().await?;
+        if accounts > 0 {
             self.directory.journal.drained().await;
-            tracing::info!(accounts = unfinished.len(), "settled what a crash had left open");
+            tracing::info!(accounts, "settled what a crash had left open");
         }
         Ok(())
+    }
+}
+
+/// Forgets the partners that other nodes have changed.
+async fn follow(mut notices: broadcast::Receiver<Notice>, partners: Arc<Partners>) {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Partner(id)) => partners.forget(Some(id)),
+            Ok(Notice::Key(_)) => {}
+            Ok(Notice::Everything) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                partners.forget(None);
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
     }
 }
 
