@@ -1,5 +1,7 @@
 //! The account's actor: a shell around the pure account. Decide, apply, hand on, answer when due.
 
+mod answer;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,52 +11,15 @@ use opencredits_schema::{
     SettledBy, Timestamp,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub use self::answer::{Answer, Done, View};
 use crate::directory::{Directory, Slot};
 use crate::fault::{Fault, planted};
 use crate::journal::Waiting;
 use crate::nodes::Deciding;
 use crate::store::Write;
 use crate::system::AskError;
-
-/// The answer to a command, with the account as it is then.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    /// What was done.
-    pub done: Done,
-    /// The balance after it.
-    pub balance: Credits,
-    /// What is held after it.
-    pub held: Credits,
-    /// The number of the account's last durable event.
-    pub seq: u64,
-}
-
-/// What a command did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Done {
-    /// The hold is open.
-    Placed(Hold),
-    /// The lease is renewed.
-    Renewed,
-    /// The request has ended so.
-    Settled(Outcome),
-    /// Money came in or went back.
-    Moved,
-}
-
-/// An account as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct View {
-    /// What was bought and granted less what was spent.
-    pub balance: Credits,
-    /// What running requests hold.
-    pub held: Credits,
-    /// The number of open holds.
-    pub open_holds: usize,
-}
 
 /// Where the request runs that asks: its node keeps the hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,6 +32,8 @@ pub(crate) use members::Members;
 pub(crate) use message::NodeAsk;
 pub(crate) use turn::{Deciding, Turn};
 
+use crate::fault::{Fault, planted};
+
 /// How long a node's row lasts in the store unless it is written again.
 pub(crate) const ROW_LASTS: Duration = Duration::from_secs(6);
 
@@ -117,7 +119,7 @@ impl Nodes {
     /// Whether this node may decide: its lease runs.
     pub(crate) fn may_decide(&self) -> bool {
         let lease = self.lease_ms.load(Ordering::Acquire);
-        self.now_ms() < lease || crate::fault::planted(crate::fault::Fault::DecideUnleased)
+        self.now_ms() < lease || planted(Fault::DecideUnleased)
     }
 
     /// What is said of this node.
@@ -153,7 +155,7 @@ impl Nodes {
     /// Whether the lease has ended and what was decided under it may still decide.
     fn has_lapsed(&self) -> bool {
         let lease = self.lease_ms.load(Ordering::Acquire);
-        lease != 0 && self.now_ms() >= lease
+        lease != 0 && self.now_ms() >= lease && !planted(Fault::DecideUnleased)
     }
 
     /// Ends the lease.

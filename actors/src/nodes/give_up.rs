@@ -1,14 +1,14 @@
 //! An account passes from one node to another: every other node gives it up, or its lease has ended,
 //! before anybody decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use opencredits_schema::{AccountId, Hold};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::message::{NodeAnswer, NodeAsk};
 use super::{Deciding, Member, Members, Nodes, PATIENCE};
@@ -23,8 +23,8 @@ const GIVE_UP_WAIT: Duration = Duration::from_secs(4);
 /// not are refused once the account is taken, and asked again there.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
-/// The pause before the nodes that have not answered are asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// How often a node that takes an account looks whether those that have not answered still run.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// An account that every other node has given up.
 #[derive(Debug)]
@@ -50,29 +50,43 @@ impl Directory {
     ) -> Result<Taken, AskError> {
         // From here on nothing counts that a former owner has answered and this node has not noted.
         let turn = slot.turn.next();
-        let give_up = Instant::now() + PATIENCE;
+        let patience = Instant::now() + PATIENCE;
+        let (mut asks, mut asked) = (JoinSet::new(), HashSet::new());
         let mut given_up: BTreeMap<u64, Vec<Hold>> = BTreeMap::new();
         loop {
             // Asked anew: whoever took the account meanwhile had said before that it runs.
             let members = self.members().await?;
             nodes.see(&members);
-            let others = members.others(nodes.me.node);
-            let left: Vec<_> =
-                others.filter(|m| !given_up.contains_key(&m.node)).cloned().collect();
-            if left.is_empty() || planted(Fault::TakeUnasked) {
+            for other in members.others(nodes.me.node) {
+                let is_left = !given_up.contains_key(&other.node) && !planted(Fault::TakeUnasked);
+                if is_left && asked.insert(other.node) {
+                    asks.spawn(ask_for(nodes, account, other));
+                }
+            }
+            let is_left = |given_up: &BTreeMap<u64, Vec<Hold>>| {
+                members.others(nodes.me.node).any(|other| !given_up.contains_key(&other.node))
+            };
+            let look_again = Instant::now() + LOOK_AGAIN;
+            while is_left(&given_up)
+                && let Ok(Some(answer)) = timeout_at(look_again, asks.join_next()).await
+            {
+                let Ok((node, holds)) = answer else { continue };
+                match holds {
+                    Some(holds) => drop(given_up.insert(node, holds)),
+                    None => drop(asked.remove(&node)),
+                }
+            }
+            if !is_left(&given_up) || planted(Fault::TakeUnasked) {
                 // Who is gone cannot tell its holds; what it told before it went does not count.
                 let told = given_up.into_iter().filter(|(node, _)| members.has(*node));
                 let holds = told.flat_map(|(_, holds)| holds).collect();
                 let holds = if planted(Fault::ForgetTheirHolds) { Vec::new() } else { holds };
                 return Ok(Taken { turn, members, holds });
             }
-            given_up.extend(ask_all(nodes, account, left).await);
-            if Instant::now() >= give_up || slot.turn.number() != turn {
+            if Instant::now() >= patience || slot.turn.number() != turn {
                 return Err(AskError::Moving);
             }
-            if members.others(nodes.me.node).any(|member| !given_up.contains_key(&member.node)) {
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
+            sleep_until(look_again).await;
         }
     }
 
@@ -91,22 +105,18 @@ impl Directory {
     }
 }
 
-/// Asks nodes to give an account up; the holds of those that did.
-async fn ask_all(
+/// Asks a node to give an account up; the holds of requests that run there, if it did.
+fn ask_for(
     nodes: &Nodes,
     account: AccountId,
-    members: Vec<Member>,
-) -> BTreeMap<u64, Vec<Hold>> {
-    let mut asks = JoinSet::new();
-    for member in members {
-        let asking = nodes.channel.ask(&member, NodeAsk::GiveUp { account });
-        asks.spawn(async move { (member.node, timeout(GIVE_UP_WAIT, asking).await) });
+    member: &Member,
+) -> impl Future<Output = (u64, Option<Vec<Hold>>)> + Send + use<> {
+    let (node, asking) = (member.node, nodes.channel.ask(member, NodeAsk::GiveUp { account }));
+    async move {
+        let holds = match timeout(GIVE_UP_WAIT, asking).await {
+            Ok(Some(NodeAnswer::GivenUp(holds))) => Some(holds),
+            Ok(_) | Err(_) => None,
+        };
+        (node, holds)
     }
-    let mut given_up = BTreeMap::new();
-    while let Some(asked) = asks.join_next().await {
-        if let Ok((node, Ok(Some(NodeAnswer::GivenUp(holds))))) = asked {
-            given_up.insert(node, holds);
-        }
-    }
-    given_up
 }
