@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, ORIGIN};
+use opencredits_actors::Notice;
 use opencredits_schema::{Credits, Key, Partner};
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::checkout;
 use crate::config::RateLimit;
@@ -97,11 +99,28 @@ impl Gateway {
         })
     }
 
-    /// Forgets a key, so that its next use asks the store.
-    pub fn forget_key(&self, hash: &[u8; 32]) {
+    /// Forgets a key on this node and all others, so that its next use asks the store.
+    ///
+    /// # Errors
+    /// When the other nodes cannot be told.
+    pub async fn forget_key(&self, hash: &[u8; 32]) -> Result<(), ApiError> {
+        self.forget(Notice::Key(*hash));
+        Ok(self.system.notify(Notice::Key(*hash)).await?)
+    }
+
+    fn forget(&self, notice: Notice) {
         self.revocations.fetch_add(1, Ordering::AcqRel);
-        self.callers.remove(hash);
-        self.unknown.remove(hash);
+        match notice {
+            Notice::Key(hash) => {
+                self.callers.remove(&hash);
+                self.unknown.remove(&hash);
+            }
+            Notice::Partner(_) => {}
+            Notice::Everything => {
+                self.callers.clear();
+                self.unknown.clear();
+            }
+        }
     }
 
     async fn look_up(&self, hash: [u8; 32], peer: IpAddr) -> Result<Arc<Caller>, ApiError> {
@@ -125,6 +144,18 @@ impl Gateway {
             .check(peer)
             .map_err(|limited| ApiError::rate_limited(limited.retry_after_s))?;
         Err(ApiError::invalid_user_key())
+    }
+}
+
+/// Forgets what other nodes have changed, for as long as the gateway runs.
+pub(crate) async fn follow(gateway: Arc<Gateway>) {
+    let Some(mut notices) = gateway.system.notices() else { return };
+    loop {
+        match notices.recv().await {
+            Ok(notice) => gateway.forget(notice),
+            Err(RecvError::Lagged(_)) => gateway.forget(Notice::Everything),
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

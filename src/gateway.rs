@@ -103,9 +103,11 @@ impl Gateway {
     }
 
     /// Whether it takes requests: not before recovery, not while it stops, not while the store
-    /// cannot be written.
+    /// cannot be written, not without its lease where it is one of several.
     pub async fn is_ready(&self) -> bool {
-        let up = self.ready.load(Ordering::Relaxed) && self.system.journal().healthy;
+        let up = self.ready.load(Ordering::Relaxed)
+            && self.system.journal().healthy
+            && self.system.may_decide();
         let writable = tokio::time::timeout(CHECK_WAIT, self.system.store().check());
         up && matches!(writable.await, Ok(Ok(())))
     }

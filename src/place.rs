@@ -237,6 +237,9 @@ fn refused(error: AskError) -> ApiError {
             format!("{holds} requests of this account run already. Wait for one to end."),
         ),
         AskError::Refused(refusal) => ApiError::internal(refusal),
-        error @ (AskError::NoAccount | AskError::Lost | AskError::Unavailable(_)) => error.into(),
+        error @ (AskError::NoAccount
+        | AskError::Lost
+        | AskError::Moving
+        | AskError::Unavailable(_)) => error.into(),
     }
 }

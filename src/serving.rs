@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
 use opencredits_actors::{
-    AskError, Clock, ScyllaSettings, ScyllaStore, Settings, SqliteStore, Store, StoreError, System,
+    AskError, Clock, NodeSettings, ScyllaSettings, ScyllaStore, Settings, SqliteStore, Store,
+    StoreError, System,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::auth;
 use crate::checkout::{self, CheckoutSetupError, Desk};
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, NodeConfig, StoreConfig};
 use crate::gateway::Gateway;
 use crate::key_uses;
 use crate::prices::{self, PricesError};
@@ -112,7 +114,13 @@ impl Server {
             node,
             clock: Clock::default(),
         };
-        let system = System::start(store, settings).await?;
+        let system = match &config.node {
+            Some(NodeConfig { address, secret }) => {
+                let (address, secret) = (address.clone(), secret.expose().to_owned());
+                System::join(store, settings, NodeSettings { address, secret }).await?
+            }
+            None => System::start(store, settings).await?,
+        };
         let workers = Workers::start(config.workers).map_err(ServeError::Workers)?;
         let upstream = Upstream::new(&config.providers, config.workers)?;
         let desk = Desk::new(&config)?;
@@ -161,6 +169,7 @@ impl Server {
         let chores = [
             tokio::spawn(running::look_after(Arc::clone(&gateway))),
             tokio::spawn(forget(Arc::clone(&gateway))),
+            tokio::spawn(auth::follow(Arc::clone(&gateway))),
             tokio::spawn(checkout::look_after(Arc::clone(&gateway))),
             tokio::spawn(prices::follow(Arc::clone(&gateway))),
             tokio::spawn(key_uses::look_after(Arc::clone(&gateway))),
@@ -173,6 +182,9 @@ impl Server {
         tracing::info!(running = gateway.running.count(), "stopping");
         // Its receivers are the servers: they may have ended.
         stop.send(true).ok();
+        if let Err(error) = gateway.system.leave().await {
+            tracing::warn!(%error, "the accounts here could not be handed over yet");
+        }
         let times = &gateway.config.times;
         if !all_ended(&gateway, times.shutdown_wait).await {
             gateway.running.cut_all();

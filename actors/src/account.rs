@@ -1,57 +1,31 @@
 //! The account's actor: a shell around the pure account. Decide, apply, hand on, answer when due.
 
+mod answer;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opencredits_schema::{
-    Account, AccountId, Checkpoint, Command, Credits, Event, Hold, Outcome, RequestId, SettledBy,
-    Timestamp,
+    Account, AccountId, Checkpoint, Command, Credits, Event, Hold, Outcome, Place, RequestId,
+    SettledBy, Timestamp,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
+pub use self::answer::{Answer, Done, View};
 use crate::directory::{Directory, Slot};
 use crate::fault::{Fault, planted};
 use crate::journal::Waiting;
+use crate::nodes::Deciding;
 use crate::store::Write;
 use crate::system::AskError;
 
-/// The answer to a command, with the account as it is then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// What was done.
-    pub done: Done,
-    /// The balance after it.
-    pub balance: Credits,
-    /// What is held after it.
-    pub held: Credits,
-    /// The number of the account's last durable event.
-    pub seq: u64,
-}
-
-/// What a command did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// The hold is open.
-    Placed(Hold),
-    /// The lease is renewed.
-    Renewed,
-    /// The request has ended so.
-    Settled(Outcome),
-    /// Money came in or went back.
-    Moved,
-}
-
-/// An account as it is now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
-    /// What was bought and granted less what was spent.
-    pub balance: Credits,
-    /// What running requests hold.
-    pub held: Credits,
-    /// The number of open holds.
-    pub open_holds: usize,
+/// Where the request runs that asks: its node keeps the hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Here,
+    There,
 }
 
 pub(crate) type Reply = oneshot::Sender<Result<Answer, AskError>>;
@@ -59,7 +33,7 @@ pub(crate) type Reply = oneshot::Sender<Result<Answer, AskError>>;
 /// What an account actor hears.
 #[derive(Debug)]
 pub(crate) enum AccountMsg {
-    Ask(Command, Reply),
+    Ask(Command, Reply, Origin),
     Checkpoint(Box<Checkpoint>),
     View(oneshot::Sender<View>),
     /// Settle or release what has expired.
@@ -94,10 +68,10 @@ impl Actor for AccountActor {
 
     async fn pre_start(
         &self,
-        _me: ActorRef<AccountMsg>,
+        me: ActorRef<AccountMsg>,
         id: AccountId,
     ) -> Result<Running, ActorProcessingErr> {
-        Ok(self.load(id).await?)
+        Ok(self.load(me, id).await?)
     }
 
     async fn handle(
@@ -107,19 +81,27 @@ impl Actor for AccountActor {
         state: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            AccountMsg::Ask(mut command, reply) => {
-                if let Command::Place(place) = &mut command {
-                    // A lease begins with its hold, however long the ask had to wait for the store.
-                    place.expires_at = place.expires_at.max(self.lease_from_now());
+            AccountMsg::Ask(_, reply, _) if !self.directory.may_decide() => {
+                // The asker may be gone.
+                drop(reply.send(Err(AskError::Moving)));
+            }
+            AccountMsg::Ask(mut command, reply, origin) => {
+                // A lease begins with its hold, however long the ask had to wait for the store, and by
+                // the clock of whoever ends it.
+                if let Command::Place(Place { expires_at, .. })
+                | Command::Renew { expires_at, .. } = &mut command
+                {
+                    *expires_at = (*expires_at).max(self.lease_from_now());
                 }
-                self.ask(state, &command, Some(reply));
+                self.ask(state, &command, Some(reply), origin);
             }
             AccountMsg::Checkpoint(checkpoint) => self.checkpoint(state, checkpoint),
             AccountMsg::View(reply) => {
                 // The asker may be gone.
                 drop(reply.send(state.view()));
             }
-            AccountMsg::Expire(now) => self.expire(state, now),
+            AccountMsg::Expire(now) if self.directory.may_decide() => self.expire(state, now),
+            AccountMsg::Expire(_) => {}
             AccountMsg::Idle => {
                 let seq = state.account.head().seq;
                 let durable = state.durable.load(Ordering::Acquire) >= seq;
@@ -153,10 +135,14 @@ impl Actor for AccountActor {
 impl AccountActor {
     /// Reads the account behind the journal's barrier, takes over its running requests' holds, and
     /// ends what other incarnations of the process left open.
-    async fn load(&self, id: AccountId) -> Result<Running, AskError> {
+    async fn load(&self, me: ActorRef<AccountMsg>, id: AccountId) -> Result<Running, AskError> {
         if !planted(Fault::DecideBeforeBarrier) {
             self.directory.journal.barrier(id).await;
         }
+        let taken = match &self.directory.nodes {
+            Some(nodes) => Some(self.directory.take(nodes, id, &self.slot).await?),
+            None => None,
+        };
         let loaded = self.directory.store.load(id).await?;
         let mut loaded = loaded.ok_or(AskError::NoAccount)?;
         if planted(Fault::ForgetRecovered) {
@@ -166,6 +152,12 @@ impl AccountActor {
             loaded.checkpoints.clear();
         }
         let durable = Arc::new(AtomicU64::new(loaded.head.seq));
+        if let Some(taken) = &taken {
+            let deciding = Deciding { actor: me, durable: Arc::clone(&durable) };
+            if !self.slot.turn.decide(taken.turn, deciding) || !self.directory.may_decide() {
+                return Err(AskError::Moving);
+            }
+        }
         let account = Account::load(loaded.head, loaded.recent);
         let mut state = Running { account, checkpoints: HashMap::new(), durable };
         let now = self.directory.settings.now();
@@ -176,19 +168,25 @@ impl AccountActor {
             // What asked to renew it meanwhile found nobody.
             let expires_at = hold.expires_at.max(expires_at);
             let command = Command::Place(resumed(&Hold { expires_at, ..hold }));
-            self.ask(&mut state, &command, None);
+            self.ask(&mut state, &command, None, Origin::Here);
+        }
+        for hold in taken.iter().flat_map(|taken| &taken.holds) {
+            let expires_at = hold.expires_at.max(expires_at);
+            let command = Command::Place(resumed(&Hold { expires_at, ..hold.clone() }));
+            self.ask(&mut state, &command, None, Origin::There);
         }
         for checkpoint in loaded.checkpoints {
             let request = checkpoint.hold.request;
-            let ours = checkpoint.node == self.directory.settings.node;
+            let runs = checkpoint.node == self.directory.settings.node
+                || taken.as_ref().is_some_and(|taken| taken.members.has(checkpoint.node));
             let running = state.account.hold(request).is_some();
             if !running {
                 let hold = Hold { expires_at, ..checkpoint.hold.clone() };
                 state.account.apply(&Event::Placed(hold));
             }
             state.checkpoints.insert(request, Box::new(checkpoint));
-            // The one other incarnation that could run it held the store's lock and is gone.
-            if !ours {
+            // Without others, the one incarnation that could run it held the store's lock and is gone.
+            if !runs {
                 self.end(&mut state, request, SettledBy::Checkpoint, now);
             }
         }
@@ -202,7 +200,7 @@ impl AccountActor {
     }
 
     /// Four steps and no rules: decide, apply, hand to the journal, answer when due.
-    fn ask(&self, state: &mut Running, command: &Command, reply: Option<Reply>) {
+    fn ask(&self, state: &mut Running, command: &Command, reply: Option<Reply>, origin: Origin) {
         let event = match state.account.decide(command) {
             Ok(event) => event,
             Err(refusal) => {
@@ -213,7 +211,7 @@ impl AccountActor {
             }
         };
         state.account.apply(&event);
-        self.note(state, &event);
+        self.note(state, &event, origin);
         let answer = state.answer(&event);
         if event.is_durable() {
             let noted = ended(&event).is_some_and(|r| state.checkpoints.remove(&r).is_some());
@@ -245,10 +243,11 @@ impl AccountActor {
         drop(reply.send(Ok(answer)));
     }
 
-    /// Keeps the table of running requests beside the directory true.
-    fn note(&self, state: &Running, event: &Event) {
+    /// Keeps the table of requests that run here, beside the directory, true.
+    fn note(&self, state: &Running, event: &Event, origin: Origin) {
         let running = &self.slot.running;
         match event {
+            Event::Placed(_) | Event::Renewed { .. } if origin == Origin::There => {}
             Event::Placed(hold) => running.run(hold.clone()),
             Event::Renewed { request, .. } => {
                 if let Some(hold) = state.account.hold(*request) {
@@ -271,7 +270,8 @@ impl AccountActor {
 
     fn checkpoint(&self, state: &mut Running, checkpoint: Box<Checkpoint>) {
         let request = checkpoint.hold.request;
-        if state.account.hold(request).is_none() {
+        let older = state.checkpoints.get(&request).is_some_and(|c| c.number > checkpoint.number);
+        if state.account.hold(request).is_none() || older {
             return;
         }
         let write = Write::Checkpoint(checkpoint.clone());
@@ -305,7 +305,7 @@ impl AccountActor {
             Some(charged) => Command::Settle { charged, by, at },
             None => Command::Release { request, by },
         };
-        self.ask(state, &command, None);
+        self.ask(state, &command, None, Origin::Here);
     }
 }
 
@@ -346,8 +346,8 @@ impl Running {
 }
 
 /// A running request's hold, placed again in a new incarnation: never refused.
-fn resumed(hold: &Hold) -> opencredits_schema::Place {
-    opencredits_schema::Place {
+pub(crate) fn resumed(hold: &Hold) -> Place {
+    Place {
         request: hold.request,
         key: hold.key,
         partner: hold.partner,

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
-use opencredits_schema::{AccountId, Timestamp};
+use opencredits_schema::{AccountId, Hold, Timestamp};
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
 use tokio::sync::OnceCell;
 
 use crate::account::{AccountActor, AccountMsg};
 use crate::fault::{Fault, planted};
 use crate::journal::Journal;
+use crate::nodes::{Nodes, Turn};
 use crate::running::RunningHolds;
 use crate::store::Store;
 use crate::system::{AskError, Settings};
@@ -24,8 +25,10 @@ const TRIES_MAX: usize = 16;
 pub(crate) struct Slot {
     actor: OnceCell<ActorRef<AccountMsg>>,
     pub(crate) running: Arc<RunningHolds>,
+    /// Whether this node may decide, where there are several.
+    pub(crate) turn: Arc<Turn>,
     holds: AtomicUsize,
-    used: AtomicI64,
+    pub(crate) used: AtomicI64,
     /// An incarnation failed and has no successor yet. What the store has open of it needs one.
     orphaned: AtomicBool,
 }
@@ -40,7 +43,8 @@ impl Slot {
         if planted(Fault::ForgetHolds) {
             return Self::default();
         }
-        Self { running: Arc::clone(&self.running), ..Self::default() }
+        let (running, turn) = (Arc::clone(&self.running), Arc::clone(&self.turn));
+        Self { running, turn, ..Self::default() }
     }
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct Directory {
     pub(crate) journal: Arc<Journal>,
     pub(crate) store: StoreHandle,
     pub(crate) settings: Settings,
+    /// The other nodes, where there are several.
+    pub(crate) nodes: Option<Nodes>,
     supervisor: OnceCell<ActorCell>,
 }
 
@@ -74,13 +80,19 @@ impl std::ops::Deref for StoreHandle {
 }
 
 impl Directory {
-    pub(crate) fn new(journal: Arc<Journal>, store: Arc<dyn Store>, settings: Settings) -> Self {
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        store: Arc<dyn Store>,
+        settings: Settings,
+        nodes: Option<Nodes>,
+    ) -> Self {
         Self {
             slots: DashMap::new(),
             by_actor: DashMap::new(),
             journal,
             store: StoreHandle(store),
             settings,
+            nodes,
             supervisor: OnceCell::new(),
         }
     }
@@ -115,7 +127,7 @@ impl Directory {
 
     /// Sends a message only to an actor that runs.
     pub(crate) fn tell(&self, account: AccountId, message: AccountMsg) {
-        let slot = self.slots.get(&account).map(|slot| Arc::clone(&slot));
+        let slot = self.known(account);
         if let Some(actor) = slot.as_ref().and_then(|slot| slot.actor.get()) {
             // One that is stopping needs it no more.
             drop(actor.cast(message));
@@ -168,6 +180,7 @@ impl Directory {
         if !is_it(&entry) {
             return None;
         }
+        entry.turn.end(actor);
         let next = Arc::new(entry.next());
         let rests = next.running.is_empty();
         *entry = next;
@@ -204,13 +217,56 @@ impl Directory {
         let directory = Arc::clone(self);
         // Not here: loading waits for the journal.
         tokio::spawn(async move {
+            if directory.starts_elsewhere(account).await {
+                return;
+            }
             if let Err(error) = directory.start(account).await {
                 tracing::error!(%account, %error, "the account did not start again");
             }
         });
     }
 
-    fn slot(&self, account: AccountId) -> Arc<Slot> {
+    /// Has an account that failed here start on the node that it lives on by now; whether it does.
+    async fn starts_elsewhere(self: &Arc<Self>, account: AccountId) -> bool {
+        let Some(nodes) = &self.nodes else { return false };
+        if self.elsewhere(nodes, account).is_none() {
+            return false;
+        }
+        if self.view_anywhere(nodes, account).await.is_ok() {
+            self.slot(account).orphaned.store(false, Ordering::Release);
+        }
+        true
+    }
+
+    /// Whether this node may decide: always, unless it is one of several and its lease has ended.
+    pub(crate) fn may_decide(&self) -> bool {
+        self.nodes.as_ref().is_none_or(Nodes::may_decide)
+    }
+
+    /// Whether an account has an actor here.
+    pub(crate) fn runs_here(&self, account: AccountId) -> bool {
+        self.slots.get(&account).is_some_and(|slot| slot.actor.initialized())
+    }
+
+    /// The accounts that have a place here.
+    pub(crate) fn accounts_here(&self) -> Vec<AccountId> {
+        self.slots.iter().map(|slot| *slot.key()).collect()
+    }
+
+    /// The holds of requests that run here.
+    pub(crate) fn running_holds(&self) -> Vec<(AccountId, Hold)> {
+        let of = |account: AccountId, slot: &Slot| {
+            slot.running.holds().into_iter().map(move |hold| (account, hold))
+        };
+        self.slots.iter().flat_map(|slot| of(*slot.key(), &slot)).collect()
+    }
+
+    /// An account's place, if it has one.
+    pub(crate) fn known(&self, account: AccountId) -> Option<Arc<Slot>> {
+        self.slots.get(&account).map(|slot| Arc::clone(&slot))
+    }
+
+    pub(crate) fn slot(&self, account: AccountId) -> Arc<Slot> {
         if let Some(slot) = self.slots.get(&account) {
             return Arc::clone(&slot);
         }
@@ -223,6 +279,11 @@ impl Directory {
         slot: &Arc<Slot>,
     ) -> Result<ActorRef<AccountMsg>, AskError> {
         let start = || async {
+            if let Some(nodes) = &self.nodes
+                && (!nodes.may_decide() || nodes.owner_elsewhere(account).is_some())
+            {
+                return Err(AskError::Moving);
+            }
             let supervisor = self.supervisor.get().cloned();
             let supervisor = supervisor.ok_or_else(|| unavailable("the system is not up"))?;
             let actor = AccountActor { directory: Arc::clone(self), slot: Arc::clone(slot) };

@@ -41,6 +41,20 @@ pub enum Fault {
     HealTooEarly,
     /// A journal that starts again has lost the batch in work.
     LoseBatch,
+    /// The store writes for whoever asks, whether the account is its own or not.
+    SkipFence,
+    /// A node that takes an account does not raise its epoch.
+    KeepEpoch,
+    /// What another node has not answered counts as refused.
+    LoseUnknown,
+    /// A node decides though its lease has ended.
+    DecideUnleased,
+    /// A node takes an account without asking the others.
+    TakeUnasked,
+    /// A node that takes an account does not know the holds of requests on other nodes.
+    ForgetTheirHolds,
+    /// A hold counts though its answer came after a new owner had asked for the node's holds.
+    KeepLateHold,
 }
 
 #[cfg(feature = "planted-faults")]

@@ -224,6 +224,10 @@ impl Journal {
                     if let Some(why) = refused.remove(&place) {
                         broken.insert(account);
                         restart.push(account);
+                        if why == Rejection::Fenced {
+                            metrics::counter!("opencredits_entries_refused_total").increment(1);
+                            tracing::warn!(%account, "an entry was refused: the account has another owner");
+                        }
                         refuse(waiting, &why);
                     } else if broken.contains(&account) {
                         answer(waiting, Err(AskError::Lost));

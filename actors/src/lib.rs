@@ -8,6 +8,7 @@ mod clock;
 mod directory;
 mod fault;
 mod journal;
+mod nodes;
 mod partner;
 mod running;
 mod store;
@@ -22,6 +23,7 @@ pub use clock::Clock;
 #[cfg(feature = "planted-faults")]
 pub use fault::Fault;
 pub use journal::JournalState;
+pub use nodes::{Member, NodeSettings, Notice};
 pub use store::{
     Answered, Batch, Books, Loaded, MemoryStore, Once, Payout, PayoutOutcome, Rejected, Rejection,
     ScyllaSettings, ScyllaStore, SqliteStore, Store, StoreError, Write,

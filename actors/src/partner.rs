@@ -46,6 +46,15 @@ impl Actor for PartnerActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             PartnerMsg::Change(change, reply) => {
+                // Another node may have changed it, or another actor here.
+                match self.partners.store.partner(state.id).await {
+                    Ok(Some(now)) => *state = Arc::new(now),
+                    Ok(None) => {}
+                    Err(error) => {
+                        drop(reply.send(Err(error)));
+                        return Ok(());
+                    }
+                }
                 let mut changed = Partner::clone(state);
                 change(&mut changed);
                 let result = self.partners.store.put_partner(changed.clone()).await;
@@ -90,6 +99,14 @@ impl Partners {
         }
         let Some(partner) = self.store.partner(id).await? else { return Ok(None) };
         Ok(Some(Arc::clone(&self.terms.entry(id).or_insert_with(|| Arc::new(partner)))))
+    }
+
+    /// Asks the store again for a partner, or for all of them.
+    pub(crate) fn forget(&self, id: Option<PartnerId>) {
+        match id {
+            Some(id) => drop(self.terms.remove(&id)),
+            None => self.terms.clear(),
+        }
     }
 
     /// Changes a partner's record, durably.

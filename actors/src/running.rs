@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use opencredits_schema::{Hold, RequestId};
+use opencredits_schema::{Hold, RequestId, Timestamp};
 
 /// A hold counts until its end is durable: a settlement may be dropped with what was queued before
 /// it, and is asked again then.
@@ -29,6 +29,13 @@ impl RunningHolds {
         self.lock().running.insert(hold.request, Running { hold, settled: None });
     }
 
+    /// Keeps a hold that runs for longer.
+    pub(crate) fn renew(&self, request: RequestId, expires_at: Timestamp) {
+        if let Some(running) = self.lock().running.get_mut(&request) {
+            running.hold.expires_at = running.hold.expires_at.max(expires_at);
+        }
+    }
+
     /// Ends a hold by a release, of which nothing becomes durable.
     pub(crate) fn end(&self, request: RequestId) {
         self.lock().running.remove(&request);
@@ -52,6 +59,15 @@ impl RunningHolds {
                 running.remove(&request);
             }
         }
+    }
+
+    /// The account goes to another node, whose events are numbered anew behind this one: what is
+    /// settled by later events still runs.
+    pub(crate) fn pass_on(&self, durable: u64) {
+        self.forget_durable(durable);
+        let Table { running, settled } = &mut *self.lock();
+        settled.clear();
+        running.values_mut().for_each(|running| running.settled = None);
     }
 
     /// The holds that the next incarnation takes over.

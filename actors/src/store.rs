@@ -11,12 +11,15 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use opencredits_schema::{
     AccountId, Checkpoint, Credits, Document, DocumentKind, EarningsRow, Event, Head, HistoryRow,
     Key, KeyId, KeyUse, Outcome, Partner, PartnerBalance, PartnerId, RequestId, Timestamp,
     UsageQuery,
 };
+
+use crate::nodes::Member;
 
 pub use memory::MemoryStore;
 pub use scylla::{ScyllaSettings, ScyllaStore};
@@ -166,6 +169,10 @@ pub enum Once {
     Other,
 }
 
+fn one_node() -> StoreError {
+    StoreError::Conflict("this store is used by one node".to_owned())
+}
+
 /// A durable store of accounts, partners and keys.
 pub trait Store: Send + Sync + 'static {
     /// Makes a batch durable in one commit. Idempotent: a batch whose outcome was unknown can be
@@ -255,6 +262,26 @@ pub trait Store: Send + Sync + 'static {
     ) -> Answered<'_, Vec<Document>>;
     /// Forgets the documents of a kind that were due before a moment; how many those were.
     fn forget_documents(&self, kind: DocumentKind, before: Timestamp) -> Answered<'_, usize>;
+    /// Says that a node runs; its row ends by itself after so long.
+    fn announce(&self, _member: Member, _lasts: Duration) -> Answered<'_, ()> {
+        Box::pin(std::future::ready(Err(one_node())))
+    }
+    /// Says that a node runs no more.
+    fn withdraw(&self, _node: u64) -> Answered<'_, ()> {
+        Box::pin(std::future::ready(Err(one_node())))
+    }
+    /// The nodes that have said that they run, and whose row has not ended.
+    fn members(&self) -> Answered<'_, Vec<Member>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+    /// Tells all nodes to forget something, by its name.
+    fn notify(&self, _name: String) -> Answered<'_, ()> {
+        Box::pin(std::future::ready(Err(one_node())))
+    }
+    /// What nodes were told to forget in the last minute, and when.
+    fn notices(&self) -> Answered<'_, Vec<(i64, String)>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
     /// Audits everything from one snapshot.
     fn audit(&self) -> Answered<'_, Books>;
     /// Copies the store while it runs.

@@ -1,5 +1,7 @@
 //! The door to the actors: starts them, asks them, stops them.
 
+mod join;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +10,15 @@ use opencredits_schema::{
     AccountId, Checkpoint, Command, Partner, PartnerId, Refusal, RequestId, Timestamp,
 };
 use ractor::{Actor, ActorRef};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::account::{AccountMsg, Answer, View};
+use crate::account::{AccountMsg, Answer, Origin, View};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::journal::{Journal, JournalState, OnBroken};
+use crate::nodes::{Nodes, Notice};
 use crate::partner::Partners;
 use crate::store::{Payout, PayoutOutcome, Store, StoreError};
 use crate::supervisor::{AccountsSupervisor, Nothing, PartnersSupervisor, Root};
@@ -53,7 +57,7 @@ impl Settings {
 }
 
 /// Why an ask has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AskError {
     /// A rule said no.
     #[error(transparent)]
@@ -65,6 +69,9 @@ pub enum AskError {
     /// so they can be asked again.
     #[error("the outcome is unknown")]
     Lost,
+    /// The account passes from one node to another.
+    #[error("the account passes between nodes")]
+    Moving,
     /// Something is down.
     #[error("unavailable: {0}")]
     Unavailable(String),
@@ -85,7 +92,7 @@ pub struct System {
     root: ActorRef<Nothing>,
     accounts: ActorRef<Nothing>,
     partners_supervisor: ActorRef<Nothing>,
-    sweeper: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for dyn Store {
@@ -100,10 +107,18 @@ impl System {
     /// # Errors
     /// When the store cannot be read.
     pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<Self, AskError> {
+        Box::pin(Self::start_with(store, settings, None)).await
+    }
+
+    async fn start_with(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        nodes: Option<Nodes>,
+    ) -> Result<Self, AskError> {
         let failed = |error: ractor::SpawnErr| AskError::Unavailable(error.to_string());
         let journal = Arc::new(Journal::default());
         let directory =
-            Arc::new(Directory::new(Arc::clone(&journal), Arc::clone(&store), settings));
+            Arc::new(Directory::new(Arc::clone(&journal), Arc::clone(&store), settings, nodes));
         let partners = Arc::new(Partners::new(directory.store.clone()));
         let abandon = Arc::clone(&directory);
         let on_broken: OnBroken =
@@ -119,9 +134,10 @@ impl System {
                 .await
                 .map_err(failed)?;
         partners.supervised_by(partners_supervisor.get_cell());
-        let sweeper = tokio::spawn(sweep(Arc::clone(&directory)));
-        let system =
-            Self { directory, partners, store, root, accounts, partners_supervisor, sweeper };
+        let tasks = vec![tokio::spawn(sweep(Arc::clone(&directory)))];
+        let mut system =
+            Self { directory, partners, store, root, accounts, partners_supervisor, tasks };
+        system.meet_the_others().await?;
         system.recover().await?;
         Ok(system)
     }
@@ -156,12 +172,13 @@ impl System {
     /// # Errors
     /// [`AskError`].
     pub async fn ask(&self, account: AccountId, command: Command) -> Result<Answer, AskError> {
+        if let Some(nodes) = &self.directory.nodes {
+            return Box::pin(self.directory.ask_anywhere(nodes, account, command)).await;
+        }
         for _ in 0..ASKS_MAX {
-            let (reply, answer) = oneshot::channel();
-            self.directory.send(account, AccountMsg::Ask(command.clone(), reply)).await?;
-            match answer.await {
-                Ok(Err(AskError::Lost)) | Err(_) => {}
-                Ok(result) => return result,
+            match self.directory.ask_once(account, command.clone(), Origin::Here).await {
+                Err(AskError::Lost) => {}
+                result => return result,
             }
         }
         Err(AskError::Lost)
@@ -175,7 +192,7 @@ impl System {
     pub async fn insist(&self, account: AccountId, command: Command) -> Result<Answer, AskError> {
         loop {
             match self.ask(account, command.clone()).await {
-                Err(error @ (AskError::Lost | AskError::Unavailable(_))) => {
+                Err(error @ (AskError::Lost | AskError::Moving | AskError::Unavailable(_))) => {
                     tracing::warn!(%account, %error, "the outcome is not known yet");
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
@@ -186,15 +203,32 @@ impl System {
 
     /// Notes what a running request has used so far. Nobody waits for it.
     pub fn checkpoint(&self, checkpoint: Box<Checkpoint>) {
-        self.directory.tell(checkpoint.account, AccountMsg::Checkpoint(checkpoint));
+        if self.directory.nodes.is_none() || self.directory.runs_here(checkpoint.account) {
+            self.directory.tell(checkpoint.account, AccountMsg::Checkpoint(checkpoint));
+            return;
+        }
+        let directory = Arc::clone(&self.directory);
+        tokio::spawn(async move {
+            let Some(nodes) = &directory.nodes else { return };
+            directory.note_anywhere(nodes, checkpoint).await;
+        });
     }
 
     /// Renews a hold's lease. Nobody waits for it.
     pub fn renew(&self, account: AccountId, request: RequestId) {
         let expires_at = self.now().plus_millis(self.directory.settings.lease_millis());
-        let (reply, _) = oneshot::channel();
         let command = Command::Renew { request, expires_at };
-        self.directory.tell(account, AccountMsg::Ask(command, reply));
+        if self.directory.nodes.is_none() || self.directory.runs_here(account) {
+            let (reply, _) = oneshot::channel();
+            self.directory.tell(account, AccountMsg::Ask(command, reply, Origin::Here));
+            return;
+        }
+        let directory = Arc::clone(&self.directory);
+        tokio::spawn(async move {
+            let Some(nodes) = &directory.nodes else { return };
+            // One that is not open any more needs it no more.
+            drop(directory.ask_anywhere(nodes, account, command).await);
+        });
     }
 
     /// An account as it is now.
@@ -202,11 +236,13 @@ impl System {
     /// # Errors
     /// [`AskError`].
     pub async fn view(&self, account: AccountId) -> Result<View, AskError> {
+        if let Some(nodes) = &self.directory.nodes {
+            return Box::pin(self.directory.view_anywhere(nodes, account)).await;
+        }
         for _ in 0..ASKS_MAX {
-            let (reply, answer) = oneshot::channel();
-            self.directory.send(account, AccountMsg::View(reply)).await?;
-            if let Ok(view) = answer.await {
-                return Ok(view);
+            match self.directory.view_once(account).await {
+                Err(AskError::Lost) => {}
+                result => return result,
             }
         }
         Err(AskError::Lost)
@@ -229,7 +265,9 @@ impl System {
         id: PartnerId,
         change: impl FnOnce(&mut Partner) + Send + 'static,
     ) -> Result<Arc<Partner>, AskError> {
-        self.partners.change(id, Box::new(change)).await
+        let changed = self.partners.change(id, Box::new(change)).await?;
+        self.notify(Notice::Partner(id)).await?;
+        Ok(changed)
     }
 
     /// Books a payout unless it is more than payable.
@@ -280,7 +318,8 @@ impl System {
     /// did not take it in time: checkpoints settle the rest at the next start.
     pub async fn stop(&self, wait: Duration) -> bool {
         let drained = tokio::time::timeout(wait, self.directory.journal.drained()).await.is_ok();
-        self.sweeper.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.directory.withdraw().await;
         for actor in [&self.accounts, &self.partners_supervisor, &self.root] {
             actor.stop(None);
         }
@@ -289,13 +328,10 @@ impl System {
 
     /// Starts each account with open checkpoints: loading settles them.
     async fn recover(&self) -> Result<(), AskError> {
-        let unfinished = self.store.unfinished().await?;
-        for account in &unfinished {
-            self.directory.start(*account).await?;
-        }
-        if !unfinished.is_empty() {
+        let accounts = self.directory.recover().await?;
+        if accounts > 0 {
             self.directory.journal.drained().await;
-            tracing::info!(accounts = unfinished.len(), "settled what a crash had left open");
+            tracing::info!(accounts, "settled what a crash had left open");
         }
         Ok(())
     }

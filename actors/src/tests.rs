@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 mod cql_server;
+mod nodes;
 mod repeats;
 pub(crate) mod stores;
 

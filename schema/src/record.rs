@@ -13,8 +13,11 @@ pub const SQL_MIGRATIONS: &[&str] = &[
 ];
 
 /// The migrations of the ScyllaDB store, in order; each is statements that end with `;`.
-pub const CQL_MIGRATIONS: &[&str] =
-    &[include_str!("../cql/0001_init.cql"), include_str!("../cql/0002_records.cql")];
+pub const CQL_MIGRATIONS: &[&str] = &[
+    include_str!("../cql/0001_init.cql"),
+    include_str!("../cql/0002_records.cql"),
+    include_str!("../cql/0003_nodes.cql"),
+];
 
 /// Whoever embeds the checkout and earns the referral share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,7 +76,10 @@ pub(super) async fn view(
 ) -> Result<opencredits_actors::View, ApiError> {
     gateway.system.view(id).await.map_err(|error| match error {
         AskError::NoAccount => ApiError::not_found(),
-        error @ (AskError::Refused(_) | AskError::Lost | AskError::Unavailable(_)) => error.into(),
+        error @ (AskError::Refused(_)
+        | AskError::Lost
+        | AskError::Moving
+        | AskError::Unavailable(_)) => error.into(),
     })
 }
 

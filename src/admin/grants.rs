@@ -81,7 +81,12 @@ pub(super) async fn receive(
     let refusal = match gateway.system.ask(account, command).await {
         Ok(Answer { seq, balance, .. }) => return Ok(Received { seq, balance: Some(balance) }),
         Err(AskError::Refused(refusal)) => refusal,
-        Err(error @ (AskError::NoAccount | AskError::Lost | AskError::Unavailable(_))) => {
+        Err(
+            error @ (AskError::NoAccount
+            | AskError::Lost
+            | AskError::Moving
+            | AskError::Unavailable(_)),
+        ) => {
             return Err(error.into());
         }
     };

@@ -55,7 +55,7 @@ pub(super) async fn revoke(gateway: &Arc<Gateway>, id: &str) -> Result<Response<
     let id = fields::key_id(id)?;
     let key = gateway.system.store().revoke_key(id, gateway.system.now()).await?;
     let key = key.ok_or_else(ApiError::not_found)?;
-    gateway.forget_key(&key.hash);
+    gateway.forget_key(&key.hash).await?;
     let revoked_at = key.revoked_at.map(Timestamp::seconds);
     json(StatusCode::OK, &Revoked { id: id.to_string(), revoked: true, revoked_at })
 }

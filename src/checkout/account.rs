@@ -117,7 +117,7 @@ async fn revoke(
     let own = gateway.system.store().keys_of(account).await?;
     let key = own.iter().find(|key| key.id == id).ok_or_else(ApiError::not_found)?;
     gateway.system.store().revoke_key(id, gateway.system.now()).await?;
-    gateway.forget_key(&key.hash);
+    gateway.forget_key(&key.hash).await?;
     Ok(done())
 }
 

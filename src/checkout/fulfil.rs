@@ -127,9 +127,12 @@ pub(super) async fn once(
             lot.map(|_| ()).ok_or_else(|| ApiError::overloaded(1))
         }
         Err(AskError::Refused(refusal)) => Err(ApiError::internal(refusal)),
-        Err(error @ (AskError::NoAccount | AskError::Lost | AskError::Unavailable(_))) => {
-            Err(StoreError::Unavailable(error.to_string()).into())
-        }
+        Err(
+            error @ (AskError::NoAccount
+            | AskError::Lost
+            | AskError::Moving
+            | AskError::Unavailable(_)),
+        ) => Err(StoreError::Unavailable(error.to_string()).into()),
     }
 }
 

@@ -142,7 +142,7 @@ pub(super) async fn consent(
     }
     // Requests that start from now on go by it.
     for other in gateway.system.store().keys_of(key.account).await? {
-        gateway.forget_key(&other.hash);
+        gateway.forget_key(&other.hash).await?;
     }
     json(StatusCode::OK, &serde_json::Map::new())
 }
@@ -157,7 +157,7 @@ pub(super) async fn logout(
 ) -> Result<Response<Bytes>, ApiError> {
     let caller = caller(gateway, request).await?;
     gateway.system.store().revoke_key(caller.key.id, gateway.system.now()).await?;
-    gateway.forget_key(&caller.key.hash);
+    gateway.forget_key(&caller.key.hash).await?;
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)

@@ -21,7 +21,9 @@ impl From<AskError> for ApiError {
         match error {
             AskError::Refused(refusal) => Self::invalid_request(refusal.to_string()),
             AskError::NoAccount => Self::invalid_user_key(),
-            AskError::Lost | AskError::Unavailable(_) => busy().with_source(error),
+            AskError::Lost | AskError::Moving | AskError::Unavailable(_) => {
+                busy().with_source(error)
+            }
         }
     }
 }

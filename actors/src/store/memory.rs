@@ -5,41 +5,52 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use opencredits_schema::{
     AccountId, Credits, Document, DocumentKind, EarningsRow, Event, HistoryRow, Key, KeyId, KeyUse,
     Partner, PartnerBalance, PartnerId, Timestamp, UsageQuery,
 };
 
-use self::state::State;
+use tokio::time::Instant;
+
+use self::state::{Epochs, State};
 use super::event_keys::kind_of;
 use super::{
     Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,
 };
+use crate::nodes::Member;
 
 /// A store that forgets everything with its process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// The epochs under which a node has taken its accounts; `None` for a store of one node.
+    epochs: Option<Mutex<Epochs>>,
+    failing: AtomicBool,
 }
 
 impl MemoryStore {
-    /// Makes every call fail as unavailable, or heals it.
-    pub fn fail(&self, failing: bool) {
-        self.lock().failing = failing;
+    /// The same store as one of several nodes sees it, with faults of its own.
+    #[must_use]
+    pub fn of_node(&self) -> Self {
+        let epochs = Some(Mutex::default());
+        Self { state: Arc::clone(&self.state), epochs, failing: AtomicBool::new(false) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Makes every call fail as unavailable, or heals it.
+    pub fn fail(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
     }
 
     fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut State) -> Result<T, StoreError>,
     ) -> Answered<'_, T> {
-        let mut state = self.lock();
-        let result = if state.failing {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = if self.failing.load(Ordering::Relaxed) {
             Err(StoreError::Unavailable("told to fail".to_owned()))
         } else {
             work(&mut state)
@@ -48,13 +59,23 @@ impl MemoryStore {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Store for MemoryStore {
     fn commit(&self, batch: Batch) -> Answered<'_, Vec<Rejected>> {
-        self.run(|state| Ok(state.commit(&batch)))
+        let epochs = self.epochs.as_ref().map(|epochs| lock(epochs).clone());
+        self.run(|state| Ok(state.commit(&batch, epochs.as_ref())))
     }
 
     fn load(&self, account: AccountId) -> Answered<'_, Option<Loaded>> {
-        self.run(|state| Ok(state.load(account)))
+        self.run(|state| {
+            if let Some(epochs) = &self.epochs {
+                lock(epochs).insert(account, state.next_epoch(account));
+            }
+            Ok(state.load(account))
+        })
     }
 
     fn create_account(
@@ -253,6 +274,39 @@ impl Store for MemoryStore {
 
     fn forget_documents(&self, kind: DocumentKind, before: Timestamp) -> Answered<'_, usize> {
         self.run(|state| Ok(state.documents.forget(kind, before)))
+    }
+
+    fn announce(&self, member: Member, lasts: Duration) -> Answered<'_, ()> {
+        self.run(|state| {
+            state.members.insert(member.node, (member, Instant::now() + lasts));
+            Ok(())
+        })
+    }
+
+    fn withdraw(&self, node: u64) -> Answered<'_, ()> {
+        self.run(|state| {
+            state.members.remove(&node);
+            Ok(())
+        })
+    }
+
+    fn members(&self) -> Answered<'_, Vec<Member>> {
+        self.run(|state| {
+            state.members.retain(|_, (_, ends)| Instant::now() < *ends);
+            Ok(state.members.values().map(|(member, _)| member.clone()).collect())
+        })
+    }
+
+    fn notify(&self, name: String) -> Answered<'_, ()> {
+        self.run(|state| {
+            let number = i64::try_from(state.notices.len()).unwrap_or(i64::MAX);
+            state.notices.push((number, name));
+            Ok(())
+        })
+    }
+
+    fn notices(&self) -> Answered<'_, Vec<(i64, String)>> {
+        self.run(|state| Ok(state.notices.clone()))
     }
 
     fn audit(&self) -> Answered<'_, Books> {

@@ -12,6 +12,7 @@ mod cql;
 mod db;
 mod documents;
 mod flush;
+mod members;
 mod migrate;
 mod owned;
 mod read;
@@ -37,6 +38,7 @@ use self::owned::{Accounts, Freshness};
 use super::{
     Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,
 };
+use crate::nodes::Member;
 
 /// Writes in one commit: each account's share of them is a batch of its own, and the more events a
 /// batch has, the less each costs.
@@ -315,6 +317,26 @@ impl Store for ScyllaStore {
 
     fn forget_documents(&self, kind: DocumentKind, before: Timestamp) -> Answered<'_, usize> {
         self.ask(|inner| async move { inner.forget_documents(kind, before).await })
+    }
+
+    fn announce(&self, member: Member, lasts: Duration) -> Answered<'_, ()> {
+        self.ask(|inner| async move { inner.announce(&member, lasts).await })
+    }
+
+    fn withdraw(&self, node: u64) -> Answered<'_, ()> {
+        self.ask(|inner| async move { inner.withdraw(node).await })
+    }
+
+    fn members(&self) -> Answered<'_, Vec<Member>> {
+        self.ask(|inner| async move { inner.members().await })
+    }
+
+    fn notify(&self, name: String) -> Answered<'_, ()> {
+        self.ask(|inner| async move { inner.notify(name).await })
+    }
+
+    fn notices(&self) -> Answered<'_, Vec<(i64, String)>> {
+        self.ask(|inner| async move { inner.notices().await })
     }
 
     fn audit(&self) -> Answered<'_, Books> {

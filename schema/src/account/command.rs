@@ -1,11 +1,13 @@
 //! What may be asked of an account.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Charged, Credits, DisputeStage, KeyId, LotKind, PartnerId, RequestId, SettledBy, Timestamp,
 };
 
 /// What may be asked of an account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Command {
     /// Set credits aside for a request.
     Place(Place),
@@ -72,7 +74,7 @@ pub enum Command {
 }
 
 /// The wish for a hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The request.
     pub request: RequestId,

@@ -1,9 +1,11 @@
 //! The rules' expected "no", each by its own name.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Credits, RequestId};
 
 /// Why an account refuses a command.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// The request has a hold with other fields.
     #[error("request {0} has a hold with other fields")]
@@ -35,7 +37,7 @@ pub enum Refusal {
 }
 
 /// What an account lacks for a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortfall {
     /// The least that would do.
     pub required: Credits,
@@ -50,7 +52,7 @@ pub struct Shortfall {
 }
 
 /// What limits a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
     /// The account's available balance.
     Balance,

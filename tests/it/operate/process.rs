@@ -47,6 +47,8 @@ impl Process {
             "TERM" => Signal::TERM,
             "HUP" => Signal::HUP,
             "INT" => Signal::INT,
+            "STOP" => Signal::STOP,
+            "CONT" => Signal::CONT,
             other => panic!("{other} is not sent here"),
         });
     }

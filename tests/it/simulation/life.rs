@@ -218,7 +218,7 @@ async fn come_to_rest(
         let view = loop {
             match system.view(*account).await {
                 Ok(view) => break view,
-                Err(AskError::Lost | AskError::Unavailable(_)) => {}
+                Err(AskError::Lost | AskError::Moving | AskError::Unavailable(_)) => {}
                 Err(error) => {
                     return Err(Broken { rule: "everything ends", how: error.to_string() });
                 }

@@ -128,7 +128,10 @@ async fn place(
             pass!(world, "refused", "{id} {refusal}");
             None
         }
-        Ok(Err(AskError::Lost | AskError::NoAccount | AskError::Unavailable(_))) | Err(_) => {
+        Ok(Err(
+            AskError::Lost | AskError::Moving | AskError::NoAccount | AskError::Unavailable(_),
+        ))
+        | Err(_) => {
             pass!(world, "unplaced", "{}", id);
             world.ledger().ending(id, None);
             // Refused where nothing was placed.

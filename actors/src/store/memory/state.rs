@@ -8,16 +8,21 @@ use opencredits_schema::{
     PartnerBalance, PartnerId, RequestId, UsageQuery,
 };
 
+use tokio::time::Instant;
+
 use crate::fault::{Fault, planted};
+use crate::nodes::Member;
 
 use super::super::audit::Auditor;
 use super::super::event_keys::{EventKeys, kind_of, whole};
 use super::super::{Books, Loaded, Rejected, Rejection, StoreError, Write};
 use super::documents::Documents;
 
+/// The number under which each account was taken; a later owner has a higher one.
+pub(super) type Epochs = BTreeMap<AccountId, u64>;
+
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) failing: bool,
     pub(super) accounts: BTreeMap<AccountId, (Head, Vec<HistoryRow>)>,
     pub(super) requests: HashMap<(RequestId, u8), Outcome>,
     pub(super) sources: HashSet<String>,
@@ -28,6 +33,9 @@ pub(super) struct State {
     pub(super) once: HashMap<String, ([u8; 32], String)>,
     pub(super) emails: HashMap<String, AccountId>,
     pub(super) documents: Documents,
+    pub(super) epochs: Epochs,
+    pub(super) members: BTreeMap<u64, (Member, Instant)>,
+    pub(super) notices: Vec<(i64, String)>,
 }
 
 impl State {
@@ -49,14 +57,33 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn commit(&mut self, batch: &[Arc<Write>]) -> Vec<Rejected> {
+    /// Takes an account: from here on earlier owners are refused.
+    pub(super) fn next_epoch(&mut self, account: AccountId) -> u64 {
+        let epoch = self.epochs.entry(account).or_default();
+        if !planted(Fault::KeepEpoch) {
+            *epoch = epoch.saturating_add(1);
+        }
+        *epoch
+    }
+
+    /// Writes what a node decided that took its accounts under these numbers.
+    pub(super) fn commit(
+        &mut self,
+        batch: &[Arc<Write>],
+        epochs: Option<&Epochs>,
+    ) -> Vec<Rejected> {
         let mut rejected = Vec::new();
         let mut broken = HashSet::new();
         for (index, write) in batch.iter().enumerate() {
             if broken.contains(&write.account()) {
                 continue;
             }
-            if let Err(why) = self.write(write) {
+            let account = write.account();
+            let stale = epochs.is_some_and(|own| own.get(&account) != self.epochs.get(&account));
+            let is_event = matches!(write.as_ref(), Write::Event { .. });
+            let refused = is_event && stale && !planted(Fault::SkipFence);
+            let written = if refused { Err(Rejection::Fenced) } else { self.write(write) };
+            if let Err(why) = written {
                 broken.insert(write.account());
                 rejected.push(Rejected { index, why });
             }
@@ -89,10 +116,11 @@ impl State {
         forget: bool,
     ) -> Result<(), Rejection> {
         let (stored, rows) = self.accounts.get_mut(&head.id).ok_or(Rejection::Fenced)?;
-        if let Some(row) = rows.iter().find(|row| row.seq == head.seq) {
+        let fenced = !planted(Fault::SkipFence);
+        if let Some(row) = rows.iter().find(|row| row.seq == head.seq && fenced) {
             return if row.event == *event { Ok(()) } else { Err(Rejection::Fenced) };
         }
-        if head.seq != stored.seq.saturating_add(1) {
+        if head.seq != stored.seq.saturating_add(1) && fenced {
             return Err(Rejection::Fenced);
         }
         let keys = EventKeys::of(event);

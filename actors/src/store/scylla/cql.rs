@@ -127,6 +127,14 @@ statements! {
     forget_node: Write = "DELETE FROM checkpoint_nodes USING TIMESTAMP ? \
         WHERE list = 0 AND node = ?";
 
+    // Nodes, and what they have to forget.
+    put_member: Write = "INSERT INTO nodes (list, node, address, started, leaving) \
+        VALUES (0, ?, ?, ?, ?) USING TTL ?";
+    forget_member: Write = "DELETE FROM nodes WHERE list = 0 AND node = ?";
+    members: Read = "SELECT node, address, started, leaving FROM nodes WHERE list = 0";
+    put_notice: Write = "INSERT INTO notices (list, at, name) VALUES (0, ?, ?) USING TTL ?";
+    notices: Read = "SELECT at, name FROM notices WHERE list = 0 AND at > ?";
+
     // Mail addresses, keys, partners.
     claim_email: Conditional = "INSERT INTO emails (email, account) VALUES (?, ?) IF NOT EXISTS";
     email: SerialRead = "SELECT account FROM emails WHERE email = ?";
