@@ -332,7 +332,7 @@ async fn a_hung_owner_that_comes_back_is_refused_and_its_entries_are_the_next_ow
         .cloned()
         .enumerate()
         .map(|(payer, user)| {
-            let client = cluster.node(1).client.clone();
+            let client = cluster.node(0).client.clone();
             let words = "Hi [[sim output=10 gate=stale gate_after=5]]";
             tokio::spawn(async move { ask(&client, &user, payer, words, true).await })
         })
@@ -341,19 +341,28 @@ async fn a_hung_owner_that_comes_back_is_refused_and_its_entries_are_the_next_ow
     let all = u64::try_from(STREAMS).unwrap();
     providers.until(|counts| counts.waiting.get("stale") == Some(&all)).await;
 
-    // Their ends come to the first node, which decides them and cannot write them down.
+    // Long enough for a checkpoint each.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The first node decides the ends of those that live there, and cannot write them down.
     cut.send(true).unwrap();
     let hung = cluster.node(0);
     providers.open_gate("stale");
     until(async || metric(hung, "opencredits_journal_failures_total").await > 0).await;
     hung.signal("STOP");
-    for stream in streams {
-        let receipt = stream.await.unwrap();
-        assert!(matches!(receipt.seen, Seen::End(_)), "{receipt:?}");
-        receipts.requests.push(receipt);
+    tokio::time::sleep(HANG).await;
+    // The next owners go on without it.
+    for (payer, user) in users.iter().enumerate() {
+        let path = format!("/admin/v1/accounts/{}/grants", user.account);
+        let grant = json!({"credits": "1", "reason": "meanwhile"});
+        cluster.node(1).operate("POST", &path, &grant).await;
+        let credits = Credits::parse("1").unwrap();
+        receipts.moved.push(Moved { payer, kind: MovedKind::Grant, credits });
     }
     cut.send(false).unwrap();
     hung.signal("CONT");
+    for stream in streams {
+        receipts.requests.push(stream.await.unwrap());
+    }
     until(async || metric(hung, "opencredits_entries_refused_total").await > 0).await;
     until(async || {
         let ready = hung.http.get(format!("{}/readyz", hung.base)).send().await;
