@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opencredits_loadtest::client::Client as Auditor;
+use opencredits_loadtest::ports::free_address;
 use opencredits_loadtest::receipts::{
     Access, Earner, Moved, MovedKind, Payer, Receipt, Receipts, Seen, Told, audit,
 };
@@ -56,8 +57,8 @@ impl Cluster {
             .map(|store| {
                 site.settings(&[
                     ("STORE", store),
-                    ("LISTEN", &free_address()),
-                    ("NODE_ADDRESS", &free_address()),
+                    ("LISTEN", &free_address().unwrap().to_string()),
+                    ("NODE_ADDRESS", &free_address().unwrap().to_string()),
                     ("NODE_SECRET", "a-secret-that-only-the-nodes-share"),
                     ("HOLD_LEASE", "20s"),
                 ])
@@ -121,12 +122,6 @@ impl Cluster {
         let books = run(&["books"], &self.settings[0]).await;
         assert!(books.status.success(), "{}{}", said(&books), complaint(&books));
     }
-}
-
-/// An address that is free now.
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }
 
 /// Users with credits, and what is known of them.
