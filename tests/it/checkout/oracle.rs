@@ -25,9 +25,10 @@ pub struct Oracle {
 
 impl Oracle {
     pub async fn start() -> Self {
-        let address = free_address().unwrap();
+        // It listens for TLS as well, at one port for all of them unless it is told another.
+        let (address, tls) = (free_address().unwrap(), free_address().unwrap());
         let child = Command::new(sdk::root().join("target/bin/stripe-mock"))
-            .args(["-http-addr", &address.to_string()])
+            .args(["-http-addr", &address.to_string(), "-https-addr", &tls.to_string()])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
