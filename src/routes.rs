@@ -176,7 +176,7 @@ async fn serve<B: Buf>(
         cors::expose(headers);
     }
     gateway.metrics.answered(route, response.status());
-    tracing::debug!(request = %id, route = route.as_str(), status = response.status().as_u16());
+    tracing::info!(request = %id, route = route.as_str(), status = response.status().as_u16());
     response
 }
 

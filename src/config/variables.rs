@@ -167,11 +167,7 @@ pub const VARIABLES: &[Variable] = &[
         "64MiB",
         "memory for recent output items of /v1/responses; 0 = none",
     ),
-    plain(
-        "OPENCREDITS_LOG",
-        "info",
-        "tracing filter; `info,opencredits::routes=debug` tells of each request",
-    ),
+    plain("OPENCREDITS_LOG", "info", "tracing filter"),
     plain("OPENCREDITS_LOG_FORMAT", "text", "text or json (one JSON object a line)"),
 ];
 
