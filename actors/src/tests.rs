@@ -1,7 +1,7 @@
 //! The actors over every store: nothing lost, nothing doubled, whatever stops or panics.
 
 pub(crate) mod cluster;
-mod cql_server;
+pub(crate) mod cql_server;
 mod nodes;
 mod repeats;
 pub(crate) mod stores;

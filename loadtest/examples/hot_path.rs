@@ -6,10 +6,8 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use opencredits_schema::{
-    Account, AccountId, Basis, Charged, Command, Credits, KeyId, LotKind, PartnerId, PicoUsd,
-    Place, PriceBook, Provider, ReferralRate, RequestId, SettledBy, Status, Timestamp, Usage,
-};
+use opencredits_loadtest::bench::commands::{grant, place, settle};
+use opencredits_schema::{Account, AccountId, Command, KeyId, PriceBook, Provider, RequestId};
 use opencredits_wire::{Dialect, Edits, Meter, Request};
 
 type Failure = Box<dyn std::error::Error>;
@@ -76,14 +74,15 @@ fn chunks() -> Box<dyn FnMut() -> Result<(), Failure>> {
 
 /// A hold that is placed and settled.
 fn places_and_settles() -> Result<Box<dyn FnMut() -> Result<(), Failure>>, Failure> {
-    let mut account = Account::new(AccountId::new(1));
-    decide(&mut account, &grant())?;
+    let (id, key) = (AccountId::new(1), KeyId::new(1));
+    let mut account = Account::new(id);
+    decide(&mut account, &grant(id))?;
     let mut number = 0_u128;
     Ok(Box::new(move || {
         number = number.wrapping_add(1);
         let request = RequestId::new(number);
-        decide(&mut account, &place(request))?;
-        decide(&mut account, &settle(request))
+        decide(&mut account, &place(request, key))?;
+        decide(&mut account, &settle(request, key))
     }))
 }
 
@@ -91,52 +90,4 @@ fn decide(account: &mut Account, command: &Command) -> Result<(), Failure> {
     let event = account.decide(black_box(command)).map_err(|refusal| format!("{refusal:?}"))?;
     account.apply(&event);
     Ok(())
-}
-
-fn grant() -> Command {
-    Command::Receive {
-        source: "hot path".to_owned(),
-        kind: LotKind::Grant,
-        credits: Credits::from_micro(1_000_000_000_000),
-        reason: String::new(),
-        partner: None,
-        at: Timestamp::default(),
-    }
-}
-
-fn place(request: RequestId) -> Command {
-    Command::Place(Place {
-        request,
-        key: KeyId::new(1),
-        partner: PartnerId::new(1),
-        amount: Credits::from_micro(5_000_000),
-        least: Credits::from_micro(1_000_000),
-        headroom: Credits::ZERO,
-        key_limit: None,
-        partner_extra: None,
-        holds_max: 2000,
-        expires_at: Timestamp::from_millis(60_000),
-        resumed: false,
-    })
-}
-
-fn settle(request: RequestId) -> Command {
-    Command::Settle {
-        charged: Box::new(Charged {
-            request,
-            key: KeyId::new(1),
-            partner: PartnerId::new(1),
-            model: MODEL.into(),
-            price_id: "0123456789abcdef".into(),
-            rate: ReferralRate::default(),
-            usage: Usage { input: 1000, output: 50, ..Usage::default() },
-            provider_cost: PicoUsd(10_000),
-            cost: Credits::from_micro(1),
-            share: Credits::ZERO,
-            basis: Basis::Provider,
-            status: Status::Completed,
-        }),
-        by: SettledBy::Request,
-        at: Timestamp::default(),
-    }
 }

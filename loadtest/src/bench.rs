@@ -1,13 +1,14 @@
 //! `loadtest bench`: the gateway beside nginx in one run, held against marks.
 //!
 //! [`scenario`] names what is done, `scenarios` does it on a `stage` (a minimal `upstream`, `nginx`, a
-//! `gateway`), in a [`turn`] for each contender; `columns` set turns side by side, a [`finding`] is held
+//! `gateway`), in a [`turn`] for each contender; [`commands`] are what is asked without HTTP, `columns` set turns side by side, a [`finding`] is held
 //! against its mark, [`report`] tells it all.
 
 mod answers;
 mod bar;
 mod chart;
 mod columns;
+pub mod commands;
 mod curves;
 pub mod finding;
 mod gateway;

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
 /// The script ends its server when our end of its input is closed: by the end of this process.
 struct Server {
     _script: Child,
@@ -35,4 +38,27 @@ fn start() -> Server {
     let nodes = line.trim().strip_prefix("CQL_NODES=").unwrap();
     let nodes = nodes.split(',').map(str::to_owned).collect();
     Server { _script: script, nodes }
+}
+
+/// Passes connections on to the cluster until it is told that the network is cut.
+pub(crate) async fn network(to: String, cut: watch::Receiver<bool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let (to, mut cut) = (to.clone(), cut.clone());
+            tokio::spawn(async move {
+                if *cut.borrow() {
+                    return;
+                }
+                let mut far = TcpStream::connect(to).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    _ = cut.wait_for(|cut| *cut) => {}
+                }
+            });
+        }
+    });
+    address
 }

@@ -1,7 +1,7 @@
 //! nginx beside the gateway: a plain proxy to the same provider, from Debian's package.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::BenchError;
+use crate::ports::free_address;
 
 /// Its processes that work: one a core of the machine that the marks are for.
 const WORKERS: u32 = 2;
@@ -37,8 +38,7 @@ impl Nginx {
         let program = named.map_or_else(found, |path| path.is_file().then(|| path.to_owned()));
         let program = program.ok_or(BenchError::NoNginx)?;
         let folder = tempfile::tempdir().map_err(BenchError::io("a folder for nginx"))?;
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-        let address = free.map_err(BenchError::io("a port for nginx"))?;
+        let address = free_address().map_err(BenchError::io("a port for nginx"))?;
         let file = folder.path().join("nginx.conf");
         fs::write(&file, configuration(folder.path(), address, provider))
             .map_err(BenchError::io("nginx's configuration"))?;

@@ -6,26 +6,17 @@ use std::sync::Arc;
 use opencredits::keys::{self, USER_KEY};
 use opencredits_actors::{SqliteStore, Store as _, Write};
 use opencredits_schema::{
-    Account, AccountId, Basis, Charged, Command, Credits, Key, KeyId, LotKind, Partner, PartnerId,
-    PicoUsd, Place, ReferralRate, RequestId, SettledBy, Status, Timestamp, Usage,
+    Account, AccountId, Command, Key, KeyId, Partner, PartnerId, ReferralRate, RequestId,
 };
 
 use super::BenchError;
+use super::commands::{AT, PARTNER, grant, place, settle};
 use crate::load::target::User;
 
 /// Accounts or events of one commit.
 const BATCH: usize = 10_000;
-/// What each account is given, in microcredits: more than any run spends.
-const GRANT: i64 = 1_000_000_000_000;
-/// What a request is held for and charged, in microcredits.
-const HELD: i64 = 2_000;
-const CHARGED: i64 = 1_000;
 /// The partners' share, in basis points.
 const RATE: u16 = 1_000;
-/// The moment of everything that is written: in 2026.
-const AT: Timestamp = Timestamp::from_millis(1_790_000_000_000);
-/// Whose keys they are.
-const PARTNER: PartnerId = PartnerId::new(1);
 
 /// A database that is written to; closed when it is dropped.
 #[derive(Debug)]
@@ -176,55 +167,6 @@ pub(super) fn partner(id: PartnerId) -> Partner {
         rate_limit_per_key: None,
         created: AT,
     }
-}
-
-/// Money for an account.
-pub(super) fn grant(account: AccountId) -> Command {
-    Command::Receive {
-        source: format!("bench:{account}"),
-        kind: LotKind::Grant,
-        credits: Credits::from_micro(GRANT),
-        reason: String::new(),
-        partner: None,
-        at: AT,
-    }
-}
-
-/// A hold for a request.
-pub(super) fn place(request: RequestId, key: KeyId) -> Command {
-    let amount = Credits::from_micro(HELD);
-    Command::Place(Place {
-        request,
-        key,
-        partner: PARTNER,
-        amount,
-        least: amount,
-        headroom: Credits::ZERO,
-        key_limit: None,
-        partner_extra: None,
-        holds_max: usize::MAX,
-        expires_at: Timestamp::from_millis(i64::MAX),
-        resumed: false,
-    })
-}
-
-/// The charge of a request.
-pub(super) fn settle(request: RequestId, key: KeyId) -> Command {
-    let charged = Box::new(Charged {
-        request,
-        key,
-        partner: PARTNER,
-        model: "openai/gpt-4o-mini".into(),
-        price_id: "seeded".into(),
-        rate: ReferralRate::default(),
-        usage: Usage { input: 300, output: 120, ..Usage::default() },
-        provider_cost: PicoUsd(10_000_000),
-        cost: Credits::from_micro(CHARGED),
-        share: Credits::ZERO,
-        basis: Basis::Provider,
-        status: Status::Completed,
-    });
-    Command::Settle { charged, by: SettledBy::Request, at: AT }
 }
 
 #[cfg(test)]

@@ -155,7 +155,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn one_that_never_answers_is_named_after_all_tries() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = crate::ports::free_address().unwrap();
         let user = User { account: String::new(), key: "key".to_owned() };
         let contender = Contender {
             name: "nobody".to_owned(),

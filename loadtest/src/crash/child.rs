@@ -209,19 +209,14 @@ impl Drop for Child {
 fn follow(stderr: ChildStderr, log: &Mutex<VecDeque<String>>, ready: oneshot::Sender<Addresses>) {
     let (mut addresses, mut ready) = (None, Some(ready));
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-        let field = |name: &str| entry.pointer(&format!("/fields/{name}")).and_then(Value::as_str);
-        match field("message") {
-            Some("listening") => {
-                let text = |name: &str| field(name).unwrap_or_default().to_owned();
-                addresses = Some(Addresses { public: text("public"), admin: text("admin") });
-            }
-            Some("ready") => {
+        // A line a request may come from then on: kept, not read.
+        if ready.is_some() {
+            addresses = listening(&line).or(addresses);
+            if is_ready(&line) {
                 let told = addresses.take().zip(ready.take());
                 // Whoever waited may have given up.
                 told.map(|(addresses, ready)| ready.send(addresses).ok());
             }
-            Some(_) | None => {}
         }
         let mut log = lock(log);
         if log.len() >= LOG_LINES_MAX {
@@ -231,6 +226,50 @@ fn follow(stderr: ChildStderr, log: &Mutex<VecDeque<String>>, ready: oneshot::Se
     }
 }
 
+/// Where it listens, if a line of the log says it, as JSON or as text.
+fn listening(line: &str) -> Option<Addresses> {
+    if let Ok(entry) = serde_json::from_str::<Value>(line) {
+        let field = |name: &str| entry.pointer(&format!("/fields/{name}")).and_then(Value::as_str);
+        let text = |name: &str| field(name).unwrap_or_default().to_owned();
+        let says = field("message") == Some("listening");
+        return says.then(|| Addresses { public: text("public"), admin: text("admin") });
+    }
+    let (_, fields) = line.split_once(" listening ")?;
+    let field = |name: &str| {
+        let value = fields.split_whitespace().find_map(|field| field.strip_prefix(name));
+        value.map(str::to_owned)
+    };
+    Some(Addresses { public: field("public=")?, admin: field("admin=")? })
+}
+
+fn is_ready(line: &str) -> bool {
+    match serde_json::from_str::<Value>(line) {
+        Ok(entry) => entry.pointer("/fields/message").and_then(Value::as_str) == Some("ready"),
+        Err(_) => line.trim_end().ends_with("ready"),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_where_it_listens_and_when_it_is_ready_in_both_formats() {
+        let json =
+            r#"{"fields":{"message":"listening","public":"127.0.0.1:1","admin":"127.0.0.2:2"}}"#;
+        let text = "2026-11-29T00:00:00.1Z  INFO opencredits::verbs: listening \
+                    public=127.0.0.1:1 admin=127.0.0.2:2\n";
+        for line in [json, text] {
+            let Addresses { public, admin } = listening(line).unwrap();
+            assert_eq!((public.as_str(), admin.as_str()), ("127.0.0.1:1", "127.0.0.2:2"));
+            assert!(!is_ready(line));
+        }
+        for line in [r#"{"fields":{"message":"ready"}}"#, "INFO opencredits::serving: ready"] {
+            assert!(is_ready(line) && listening(line).is_none());
+        }
+    }
 }

@@ -12,7 +12,6 @@ use opencredits_loadtest::receipts::{
 };
 use opencredits_schema::Credits;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -290,36 +289,13 @@ async fn nothing_that_a_client_saw_is_lost_or_doubled_whichever_node_dies_hangs_
     cluster.audited(&receipts).await;
 }
 
-/// Passes connections on until it is told that they are cut.
-async fn network(to: String, cut: watch::Receiver<bool>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        loop {
-            let (mut near, _) = listener.accept().await.unwrap();
-            let (to, mut cut) = (to.clone(), cut.clone());
-            tokio::spawn(async move {
-                if *cut.borrow() {
-                    return;
-                }
-                let mut far = TcpStream::connect(to).await.unwrap();
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    _ = cut.wait_for(|cut| *cut) => {}
-                }
-            });
-        }
-    });
-    address
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hung_owner_that_comes_back_is_refused_and_its_entries_are_the_next_owners() {
     const STREAMS: usize = 16;
     let servers = tokio::task::spawn_blocking(cql_server::nodes).await.unwrap();
     let (cut, is_cut) = watch::channel(false);
     let store = |at: &str| format!("scylla:{at}/nodes_stale");
-    let (own, shared) = (network(servers[0].clone(), is_cut).await, store(&servers[0]));
+    let (own, shared) = (cql_server::network(servers[0].clone(), is_cut).await, store(&servers[0]));
     let cluster = Cluster::on(&[&store(&own), &shared, &shared]).await;
     let (users, mut receipts) = users(cluster.node(1), STREAMS, CREDITS).await;
     let streams: Vec<_> = users

@@ -5,14 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use opencredits_schema::{Account, AccountId, Timestamp, UsageQuery};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::flush::{Flush, Flushed, Item};
 use super::*;
 use crate::store::{Rejected, Rejection, Write};
 use crate::tests::stores::{settle, step};
-use crate::tests::{ACCOUNT, PARTNER, checkpoint, cluster, grant, partner};
+use crate::tests::{ACCOUNT, PARTNER, checkpoint, cluster, cql_server, grant, partner};
 
 /// Two stores of one keyspace, as two nodes have them, and an account that the first one made.
 async fn two_nodes() -> (ScyllaStore, ScyllaStore) {
@@ -255,34 +254,11 @@ async fn a_backup_is_the_clusters_own_affair() {
     cluster::give_back(store).await;
 }
 
-/// Passes connections on to the cluster until it is told that the network is cut.
-async fn network(to: String, cut: tokio::sync::watch::Receiver<bool>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        loop {
-            let (mut near, _) = listener.accept().await.unwrap();
-            let (to, mut cut) = (to.clone(), cut.clone());
-            tokio::spawn(async move {
-                if *cut.borrow() {
-                    return;
-                }
-                let mut far = TcpStream::connect(to).await.unwrap();
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    _ = cut.wait_for(|cut| *cut) => {}
-                }
-            });
-        }
-    });
-    address
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_cut_off_comes_back_by_itself() {
     let settings = cluster::settings().await;
     let (cut, is_cut) = tokio::sync::watch::channel(false);
-    let nodes = vec![network(settings.nodes[0].clone(), is_cut).await];
+    let nodes = vec![cql_server::network(settings.nodes[0].clone(), is_cut).await];
     let store = ScyllaStore::connect(ScyllaSettings { nodes, ..settings }).await.unwrap();
     store.create_account(ACCOUNT, None, Timestamp::default()).await.unwrap();
     let mut account = Account::new(ACCOUNT);

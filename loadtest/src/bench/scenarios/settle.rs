@@ -9,9 +9,10 @@ use opencredits_schema::{AccountId, KeyId, PartnerId, RequestId};
 use tokio::task::JoinSet;
 
 use super::super::BenchError;
+use super::super::commands::{grant, place, settle};
 use super::super::finding::{Bound, Figure, Finding, Outcome};
 use super::super::scenario::Scenario;
-use super::super::seed::{grant, partner, place, settle};
+use super::super::seed::partner;
 use super::super::stage::Stage;
 use crate::load::job::ratio;
 use crate::load::server::cpu_of;
