@@ -84,9 +84,7 @@ impl SqliteStore {
         // Before the copy: what the log forgets meanwhile is in it.
         let missing = ahead::missing(path, &connection)?;
         read::backup(&connection, to)?;
-        let mut copy = connect(to, existing())?;
-        ahead::replay(&mut copy, missing)?;
-        read::rename_log(&copy)
+        ahead::replay(&mut connect(to, existing())?, missing)
     }
 
     fn write<T: Send + 'static>(
@@ -362,10 +360,7 @@ impl Store for SqliteStore {
     }
 
     fn backup(&self, to: PathBuf) -> Answered<'_, ()> {
-        self.read_behind(None, move |connection| {
-            read::backup(connection, &to)?;
-            read::rename_log(&connect(&to, existing())?)
-        })
+        self.read_behind(None, move |connection| read::backup(connection, &to))
     }
 
     fn check(&self) -> Answered<'_, ()> {

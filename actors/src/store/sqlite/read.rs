@@ -222,10 +222,8 @@ pub(super) fn backup(connection: &Connection, to: &Path) -> Result<(), StoreErro
     snapshot.query_row("SELECT count(*) FROM accounts", [], |_| Ok(())).map_err(failed)?;
     let backup =
         rusqlite::backup::Backup::new(&snapshot, &mut copy).map_err(|error| unavailable(&error))?;
-    backup.run_to_completion(BACKUP_PAGES, Duration::ZERO, None).map_err(failed)
-}
-
-/// Gives a copy another log than the original's, should that ever stand beside it.
-pub(super) fn rename_log(copy: &Connection) -> Result<(), StoreError> {
+    backup.run_to_completion(BACKUP_PAGES, Duration::ZERO, None).map_err(failed)?;
+    drop(backup);
+    // The copy has another log than the original's, should that ever stand beside it.
     copy.execute("UPDATE ahead SET log = random()", []).map(|_| ()).map_err(failed)
 }

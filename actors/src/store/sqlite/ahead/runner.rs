@@ -44,7 +44,7 @@ pub(super) struct Runner {
     touched: Arc<Touched>,
     gathering: Generation,
     /// What the database gets next; stays until it has it.
-    applying: Option<Generation>,
+    applying: Option<Arc<Generation>>,
     /// Whether the writer works for us.
     writing: bool,
     commits: VecDeque<(Batch, Reply<Vec<Rejected>>)>,
@@ -160,9 +160,9 @@ impl Runner {
     fn commit_waiting(&mut self) -> bool {
         while let Some((batch, reply)) = self.commits.pop_front() {
             // What the writer does alone may change what this batch is checked against.
-            let alone = self.writing && self.applying.is_none();
+            let writes_alone = self.writing && self.applying.is_none();
             let full = self.gathering.writes.len() >= GATHERED_MAX && self.applying.is_some();
-            if alone || full && self.failure.is_none() {
+            if writes_alone || full && self.failure.is_none() {
                 self.commits.push_front((batch, reply));
                 return false;
             }
@@ -170,8 +170,8 @@ impl Runner {
                 drop(reply.send(Err(error.clone())));
                 continue;
             }
-            let waiting: Vec<_> = [Some(&self.gathering), self.applying.as_ref()].into();
-            let waiting: Vec<_> = waiting.into_iter().flatten().collect();
+            let waiting: Vec<_> =
+                std::iter::once(&self.gathering).chain(self.applying.as_deref()).collect();
             let appended = match check(&batch, &waiting, &self.probe) {
                 Ok(effects) => effects.is_some_and(|effects| self.append(&batch, effects)),
                 Err(error) => {
@@ -225,11 +225,10 @@ impl Runner {
             if !due {
                 return;
             }
-            self.applying = Some(self.next_generation());
+            self.applying = Some(Arc::new(self.next_generation()));
         }
-        if let Some(Generation { number, writes, .. }) = &self.applying {
-            let (number, writes) = (*number, writes.clone());
-            self.write(move |connection| commit::apply(connection, number, &writes));
+        if let Some(next) = self.applying.clone() {
+            self.write(move |connection| commit::apply(connection, next.number, &next.writes));
         }
     }
 
