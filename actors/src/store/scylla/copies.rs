@@ -42,7 +42,7 @@ struct Waiting {
 
 /// A partner's requests of a day with a model by one account, in all up to an event.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sum {
+pub(super) struct Sum {
     seq: i64,
     requests: i64,
     cost: Credits,
@@ -50,17 +50,16 @@ struct Sum {
 }
 
 /// Partner, day, model.
-type DayKey = (PartnerId, i64, String);
+pub(super) type DayKey = (PartnerId, i64, String);
 
 /// What waits to be copied, and what was copied lately.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     waiting: DashMap<AccountId, Waiting>,
-    working: DashSet<AccountId>,
     count: AtomicUsize,
     /// One round at a time: an account's events are copied in order.
     turn: Mutex<()>,
-    sums: DashMap<AccountId, HashMap<DayKey, Sum>>,
+    pub(super) sums: DashMap<AccountId, HashMap<DayKey, Sum>>,
     /// Days and hours of partners that are noted already.
     times: DashSet<(PartnerId, i8, i64)>,
 }
@@ -80,31 +79,25 @@ impl Copies {
             return self.leave_to_tail(account);
         }
         let mut waiting = self.waiting.entry(account).or_default();
-        if !waiting.gap {
-            // A batch that was given again brings events that wait already.
-            let last = waiting.items.last().map_or(0, |item| item.seq);
-            let before = waiting.items.len();
-            waiting.items.extend(items.into_iter().filter(|item| item.seq > last));
-            let added = waiting.items.len().saturating_sub(before);
-            self.count.fetch_add(added, Ordering::Relaxed);
+        if waiting.gap {
+            return;
         }
-    }
-
-    /// Forgets what another owner may have changed meanwhile.
-    pub(super) fn take_over(&self, account: AccountId, has_tail: bool) {
-        self.sums.remove(&account);
-        if has_tail {
-            self.leave_to_tail(account);
+        // A batch that was given again brings events that wait already.
+        let last = waiting.items.last().map_or(0, |item| item.seq);
+        let mut new = items.into_iter().filter(|item| item.seq > last).peekable();
+        if last > 0 && new.peek().is_some_and(|item| item.seq != last.saturating_add(1)) {
+            // Another owner's events are between.
+            drop(waiting);
+            return self.leave_to_tail(account);
         }
-    }
-
-    /// Whether events of an account wait, or are being copied now.
-    pub(super) fn are_due(&self, account: AccountId) -> bool {
-        self.waiting.contains_key(&account) || self.working.contains(&account)
+        let before = waiting.items.len();
+        waiting.items.extend(new);
+        let added = waiting.items.len().saturating_sub(before);
+        self.count.fetch_add(added, Ordering::Relaxed);
     }
 
     /// Lets an account be copied from its partition.
-    fn leave_to_tail(&self, account: AccountId) {
+    pub(super) fn leave_to_tail(&self, account: AccountId) {
         let mut waiting = self.waiting.entry(account).or_default();
         self.count.fetch_sub(waiting.items.len(), Ordering::Relaxed);
         *waiting = Waiting { items: Vec::new(), gap: true };
@@ -112,11 +105,8 @@ impl Copies {
 
     fn take(&self) -> Vec<(AccountId, Waiting)> {
         let accounts: Vec<_> = self.waiting.iter().map(|entry| *entry.key()).collect();
-        let take = |account: AccountId| {
-            self.working.insert(account);
-            self.waiting.remove(&account)
-        };
-        let taken: Vec<_> = accounts.into_iter().filter_map(take).collect();
+        let taken: Vec<_> =
+            accounts.iter().filter_map(|account| self.waiting.remove(account)).collect();
         let count = taken.iter().map(|(_, waiting)| waiting.items.len()).sum();
         self.count.fetch_sub(count, Ordering::Relaxed);
         taken
@@ -137,7 +127,6 @@ impl Inner {
                 if result.is_err() {
                     inner.copies.leave_to_tail(account);
                 }
-                inner.copies.working.remove(&account);
                 result
             });
         }
@@ -242,12 +231,12 @@ impl Inner {
     }
 
     async fn copy_days(&self, account: AccountId, rows: &[Copied<'_>]) -> Result<(), StoreError> {
-        let Some(last) = rows.last() else { return Ok(()) };
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
         let mut sums: HashMap<DayKey, Sum> = HashMap::new();
         for row in rows {
             for (key, requests, cost, share) in parts(row.event) {
                 if !sums.contains_key(&key) {
-                    let known = self.sum(account, &key).await?;
+                    let known = self.sum(account, &key, first.seq).await?;
                     sums.insert(key.clone(), known);
                 }
                 let Some(sum) = sums.get_mut(&key).filter(|sum| sum.seq < row.seq) else {
@@ -275,10 +264,13 @@ impl Inner {
         Ok(())
     }
 
-    /// A day's sum as it was copied last.
-    async fn sum(&self, account: AccountId, key: &DayKey) -> Result<Sum, StoreError> {
+    /// A day's sum as it was copied last, before events from a number on.
+    ///
+    /// What is remembered counts only if those events follow it without a gap: in a gap are the events
+    /// that another owner copied meanwhile.
+    async fn sum(&self, account: AccountId, key: &DayKey, from: i64) -> Result<Sum, StoreError> {
         let remembered = self.copies.sums.get(&account).and_then(|sums| sums.get(key).copied());
-        if let Some(sum) = remembered {
+        if let Some(sum) = remembered.filter(|sum| from <= sum.seq.saturating_add(1)) {
             return Ok(sum);
         }
         let (partner, day, model) = key;

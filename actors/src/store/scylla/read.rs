@@ -78,10 +78,6 @@ impl Inner {
         self: &Arc<Self>,
         account: AccountId,
     ) -> Result<Option<Loaded>, StoreError> {
-        // Sums are added up from what was copied last: that must stand still while they are forgotten.
-        if self.copies.are_due(account) {
-            self.copy_now().await?;
-        }
         let id = account.column();
         for _ in 0..TAKES_MAX {
             let Some(stored) = self.db.head(account, Freshness::Quorum).await? else {
@@ -98,7 +94,9 @@ impl Inner {
             let copied = known.map_or(copied, |known| known.copied.max(copied));
             let trimmed = known.map_or(0, |known| known.trimmed);
             self.accounts.put(account, Owned { epoch: next, head_seq, copied, trimmed });
-            self.copies.take_over(account, copied < head_seq);
+            if copied < head_seq {
+                self.copies.leave_to_tail(account);
+            }
             let head = stored.head()?;
             let recent = self.recovered(account).await?;
             let checkpoints = self.open_checkpoints(account).await?;

@@ -144,6 +144,32 @@ async fn sums_are_right_when_an_account_goes_to_and_fro() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sums_that_an_earlier_ownership_leaves_late_are_not_believed() {
+    let (one, two) = two_nodes().await;
+    let mut sums = None;
+    for (round, store) in [&one, &two, &one].into_iter().enumerate() {
+        let loaded = store.load(ACCOUNT).await.unwrap().unwrap();
+        if let Some(sums) = sums.take().filter(|_| round == 2) {
+            // A round of copies that began before the account was lost ends only now.
+            one.inner.copies.sums.insert(ACCOUNT, sums);
+        }
+        let mut account = Account::load(loaded.head, loaded.recent);
+        // The second batch notes that the first one is copied.
+        for part in 0..2 {
+            let request = u128::try_from(2 * round + part).unwrap();
+            let batch = [grant(&request.to_string(), 100), settle(request, 10)];
+            let batch = batch.map(|command| step(&mut account, &command)).to_vec();
+            assert_eq!(store.commit(Arc::new(batch)).await, Ok(vec![]));
+            store.inner.copy_now().await.unwrap();
+        }
+        sums = sums.or_else(|| one.inner.copies.sums.get(&ACCOUNT).map(|sums| sums.clone()));
+    }
+    let days = one.earnings(PARTNER, None, None).await.unwrap();
+    assert_eq!(days.iter().map(|day| day.requests).sum::<u64>(), 6);
+    balanced(one).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_accounts_partition_keeps_a_bounded_tail() {
     let (store, _) = two_nodes().await;
     let mut account = Account::new(ACCOUNT);
