@@ -1,5 +1,6 @@
 //! The program as an operator meets it: its words, its files, its signals.
 
+mod away;
 mod cluster;
 #[path = "../../actors/src/tests/cql_server.rs"]
 mod cql_server;

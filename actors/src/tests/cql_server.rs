@@ -40,25 +40,44 @@ fn start() -> Server {
     Server { _script: script, nodes }
 }
 
-/// Passes connections on to the cluster until it is told that the network is cut.
-pub(crate) async fn network(to: String, cut: watch::Receiver<bool>) -> String {
+/// How the network between a gateway and the cluster is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Open,
+    /// Connections end, and new ones with them.
+    Cut,
+    /// Connections stay, and nothing comes through.
+    Stalled,
+}
+
+/// Passes connections on to the cluster as the way is.
+pub(crate) async fn network(to: String, way: watch::Receiver<Way>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         loop {
-            let (mut near, _) = listener.accept().await.unwrap();
-            let (to, mut cut) = (to.clone(), cut.clone());
-            tokio::spawn(async move {
-                if *cut.borrow() {
-                    return;
-                }
-                let mut far = TcpStream::connect(to).await.unwrap();
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    _ = cut.wait_for(|cut| *cut) => {}
-                }
-            });
+            let (near, _) = listener.accept().await.unwrap();
+            tokio::spawn(pass_on(near, to.clone(), way.clone()));
         }
     });
     address
+}
+
+async fn pass_on(mut near: TcpStream, to: String, mut way: watch::Receiver<Way>) {
+    if *way.borrow() == Way::Cut {
+        return;
+    }
+    let mut far = TcpStream::connect(to).await.unwrap();
+    let mut copying = std::pin::pin!(tokio::io::copy_bidirectional(&mut near, &mut far));
+    loop {
+        tokio::select! {
+            _ = &mut copying => return,
+            _ = way.wait_for(|way| *way != Way::Open) => {}
+        }
+        // Whoever has gone forgot the test.
+        let Ok(next) = way.wait_for(|way| *way != Way::Stalled).await else { return };
+        if *next == Way::Cut {
+            return;
+        }
+    }
 }

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::cql_server::{self, Way};
 use super::process::{Process, Settings, complaint, run, said};
-use super::{PATIENCE, Site, cql_server, metric, until};
+use super::{PATIENCE, Site, metric, until};
 use crate::support::{ADMIN_TOKEN, Client, User, chat, micro};
 
 const NODES: usize = 3;
@@ -89,42 +90,46 @@ impl Cluster {
         self.nodes[at] = Some(Process::serve(&self.settings[at]).await);
     }
 
-    /// Waits until nothing is held and nothing is open, then holds all books against the receipts.
+    /// Holds all books against the receipts.
     async fn audited(&self, receipts: &Receipts) {
-        let node = self.node(0);
-        until(async || {
-            let (status, books) = node.try_operate("GET", "/admin/v1/books", &Value::Null).await;
-            status == 200 && books["open_checkpoints"] == 0
-        })
-        .await;
-        for payer in &receipts.payers {
-            let account = format!("/admin/v1/accounts/{}", payer.account);
-            until(async || {
-                node.try_operate("GET", &account, &Value::Null).await.1["open_holds"] == 0
-            })
-            .await;
-        }
-        for node in self.nodes.iter().flatten() {
-            let (base, admin) = (node.base.clone(), node.admin.clone());
-            let access = Access { base, admin, admin_token: ADMIN_TOKEN.to_owned() };
-            let mut differences = Vec::new();
-            // Copies for partners are a second late on other nodes than the account's own.
-            for _ in 0..20 {
-                differences = audit(&Auditor::default(), &access, receipts).await.unwrap();
-                if differences.is_empty() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            assert_eq!(differences, Vec::<String>::new());
-        }
-        let books = run(&["books"], &self.settings[0]).await;
-        assert!(books.status.success(), "{}{}", said(&books), complaint(&books));
+        let nodes: Vec<_> = self.nodes.iter().flatten().collect();
+        audited(&nodes, &self.settings[0], receipts).await;
     }
 }
 
+/// Waits until nothing is held and nothing is open, then holds all books against the receipts.
+pub async fn audited(nodes: &[&Process], settings: &Settings, receipts: &Receipts) {
+    let node = nodes[0];
+    until(async || {
+        let (status, books) = node.try_operate("GET", "/admin/v1/books", &Value::Null).await;
+        status == 200 && books["open_checkpoints"] == 0
+    })
+    .await;
+    for payer in &receipts.payers {
+        let account = format!("/admin/v1/accounts/{}", payer.account);
+        until(async || node.try_operate("GET", &account, &Value::Null).await.1["open_holds"] == 0)
+            .await;
+    }
+    for node in nodes {
+        let (base, admin) = (node.base.clone(), node.admin.clone());
+        let access = Access { base, admin, admin_token: ADMIN_TOKEN.to_owned() };
+        let mut differences = Vec::new();
+        // Copies for partners are a second late on other nodes than the account's own.
+        for _ in 0..20 {
+            differences = audit(&Auditor::default(), &access, receipts).await.unwrap();
+            if differences.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert_eq!(differences, Vec::<String>::new());
+    }
+    let books = run(&["books"], settings).await;
+    assert!(books.status.success(), "{}{}", said(&books), complaint(&books));
+}
+
 /// Users with credits, and what is known of them.
-async fn users(node: &Process, count: usize, credits: &str) -> (Vec<User>, Receipts) {
+pub async fn users(node: &Process, count: usize, credits: &str) -> (Vec<User>, Receipts) {
     let (mut users, mut receipts) = (Vec::new(), Receipts::default());
     for payer in 0..count {
         let user = node.user(credits).await;
@@ -139,7 +144,18 @@ async fn users(node: &Process, count: usize, credits: &str) -> (Vec<User>, Recei
 }
 
 /// One request of a user, whole or as a stream, and what its client saw of it.
-async fn ask(client: &Client, user: &User, payer: usize, words: &str, stream: bool) -> Receipt {
+pub async fn ask(client: &Client, user: &User, payer: usize, words: &str, stream: bool) -> Receipt {
+    ask_and_watch(client, user, payer, (words, stream), |_| {}).await
+}
+
+/// One request of a user, of whose answer somebody sees the bytes as they come.
+pub async fn ask_and_watch(
+    client: &Client,
+    user: &User,
+    payer: usize,
+    (words, stream): (&str, bool),
+    mut see: impl FnMut(&[u8]),
+) -> Receipt {
     let mut request = chat(MODEL, words);
     request["max_tokens"] = json!(100);
     if stream {
@@ -161,6 +177,7 @@ async fn ask(client: &Client, user: &User, payer: usize, words: &str, stream: bo
     }
     let (mut told, mut body) = (Told::default(), Vec::new());
     while let Ok(Some(bytes)) = answer.chunk().await {
+        see(&bytes);
         told.push(&bytes);
         body.extend(bytes);
     }
@@ -293,9 +310,9 @@ async fn nothing_that_a_client_saw_is_lost_or_doubled_whichever_node_dies_hangs_
 async fn a_hung_owner_that_comes_back_is_refused_and_its_entries_are_the_next_owners() {
     const STREAMS: usize = 16;
     let servers = tokio::task::spawn_blocking(cql_server::nodes).await.unwrap();
-    let (cut, is_cut) = watch::channel(false);
+    let (way, told) = watch::channel(Way::Open);
     let store = |at: &str| format!("scylla:{at}/nodes_stale");
-    let (own, shared) = (cql_server::network(servers[0].clone(), is_cut).await, store(&servers[0]));
+    let (own, shared) = (cql_server::network(servers[0].clone(), told).await, store(&servers[0]));
     let cluster = Cluster::on(&[&store(&own), &shared, &shared]).await;
     let (users, mut receipts) = users(cluster.node(1), STREAMS, CREDITS).await;
     let streams: Vec<_> = users
@@ -315,7 +332,7 @@ async fn a_hung_owner_that_comes_back_is_refused_and_its_entries_are_the_next_ow
     // Long enough for a checkpoint each.
     tokio::time::sleep(Duration::from_secs(2)).await;
     // The first node decides the ends of those that live there, and cannot write them down.
-    cut.send(true).unwrap();
+    way.send(Way::Cut).unwrap();
     let hung = cluster.node(0);
     providers.open_gate("stale");
     until(async || metric(hung, "opencredits_journal_failures_total").await > 0).await;
@@ -329,7 +346,7 @@ async fn a_hung_owner_that_comes_back_is_refused_and_its_entries_are_the_next_ow
         let credits = Credits::parse("1").unwrap();
         receipts.moved.push(Moved { payer, kind: MovedKind::Grant, credits });
     }
-    cut.send(false).unwrap();
+    way.send(Way::Open).unwrap();
     hung.signal("CONT");
     for stream in streams {
         receipts.requests.push(stream.await.unwrap());

@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use super::flush::{Flush, Flushed, Item};
 use super::*;
 use crate::store::{Rejected, Rejection, Write};
+use crate::tests::cql_server::{self, Way};
 use crate::tests::stores::{settle, step};
-use crate::tests::{ACCOUNT, PARTNER, checkpoint, cluster, cql_server, grant, partner};
+use crate::tests::{ACCOUNT, PARTNER, checkpoint, cluster, grant, partner};
 
 /// Two stores of one keyspace, as two nodes have them, and an account that the first one made.
 async fn two_nodes() -> (ScyllaStore, ScyllaStore) {
@@ -282,21 +283,30 @@ async fn a_backup_is_the_clusters_own_affair() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_cut_off_comes_back_by_itself() {
+    comes_back_from(Way::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_did_not_answer_comes_back_by_itself() {
+    comes_back_from(Way::Stalled).await;
+}
+
+async fn comes_back_from(away: Way) {
     let settings = cluster::settings().await;
-    let (cut, is_cut) = tokio::sync::watch::channel(false);
-    let nodes = vec![cql_server::network(settings.nodes[0].clone(), is_cut).await];
+    let (way, told) = tokio::sync::watch::channel(Way::Open);
+    let nodes = vec![cql_server::network(settings.nodes[0].clone(), told).await];
     let store = ScyllaStore::connect(ScyllaSettings { nodes, ..settings }).await.unwrap();
     store.create_account(ACCOUNT, None, Timestamp::default()).await.unwrap();
     let mut account = Account::new(ACCOUNT);
     let batch = vec![step(&mut account, &grant("g", 100))];
     assert_eq!(store.commit(Arc::new(batch)).await, Ok(vec![]));
-    cut.send(true).unwrap();
+    way.send(away).unwrap();
     let batch = Arc::new(vec![step(&mut account, &settle(1, 10))]);
-    let away = tokio::time::timeout(Duration::from_secs(60), store.commit(Arc::clone(&batch)));
-    assert!(matches!(away.await.unwrap(), Err(StoreError::Unavailable(_))));
+    let lost = tokio::time::timeout(Duration::from_secs(60), store.commit(Arc::clone(&batch)));
+    assert!(matches!(lost.await.unwrap(), Err(StoreError::Unavailable(_))));
     assert!(matches!(store.check().await, Err(StoreError::Unavailable(_))));
     assert!(matches!(store.load(ACCOUNT).await, Err(StoreError::Unavailable(_))));
-    cut.send(false).unwrap();
+    way.send(Way::Open).unwrap();
     let back = async {
         while store.commit(Arc::clone(&batch)).await != Ok(vec![]) {
             tokio::task::yield_now().await;
