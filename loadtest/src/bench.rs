@@ -35,6 +35,7 @@ use crate::load::accounts::AccountsError;
 use crate::load::job::JobError;
 use crate::load::raise_descriptors;
 use crate::load::target::TargetError;
+use crate::settle::SettleError;
 use bar::Bar;
 use machine::Machine;
 use options::Options;
@@ -95,6 +96,9 @@ pub enum BenchError {
     /// The actors.
     #[error("{0}")]
     Ask(#[from] AskError),
+    /// Settlements without HTTP.
+    #[error("{0}")]
+    Settle(#[from] SettleError),
     /// A task broke.
     #[error("a task broke: {0}")]
     Task(#[from] tokio::task::JoinError),

@@ -11,6 +11,7 @@ pub mod load;
 pub mod ports;
 pub mod receipts;
 mod serve;
+pub mod settle;
 pub mod shop;
 pub mod simulators;
 pub mod stripe;

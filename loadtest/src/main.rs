@@ -11,6 +11,7 @@ use opencredits_loadtest::bench;
 use opencredits_loadtest::crash::{self, Fault, Length};
 use opencredits_loadtest::demo::{self, DemoError, Options};
 use opencredits_loadtest::load::{self, parts, verbs};
+use opencredits_loadtest::settle;
 use opencredits_loadtest::simulators::Providers;
 use opencredits_loadtest::stop_signal;
 use opencredits_loadtest::stripe::{Seed, Stripe};
@@ -72,6 +73,8 @@ enum Verb {
     Run(Box<load::options::Options>),
     /// Measures the gateway beside nginx in turns, and writes docs/performance.md.
     Bench(bench::options::Options),
+    /// Measures how many holds and durable settlements a store takes, without HTTP.
+    Settle(settle::Options),
     /// Does a part of a run: what `run --processes` starts.
     #[command(name = parts::WORD, hide = true)]
     RunPart,
@@ -134,6 +137,7 @@ async fn main() -> ExitCode {
         }
         Verb::Run(options) => return told(verbs::run(&options).await),
         Verb::Bench(options) => return told(bench::told(&options).await),
+        Verb::Settle(options) => return told(settle::told(&options).await),
         Verb::RunPart => return told(verbs::run_part().await),
         Verb::Compare { first, second } => return told(verbs::compare(&first, &second)),
         Verb::Merge { results, out } => return told(verbs::merge(&results, &out)),

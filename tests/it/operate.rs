@@ -4,6 +4,7 @@ mod away;
 mod cluster;
 #[path = "../../actors/src/tests/cql_server.rs"]
 mod cql_server;
+mod long;
 mod nodes;
 pub mod process;
 mod shutdown;

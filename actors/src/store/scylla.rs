@@ -22,6 +22,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use opencredits_schema::{
@@ -103,6 +104,12 @@ impl ScyllaStore {
     pub async fn migrate(settings: &ScyllaSettings) -> Result<usize, StoreError> {
         let ScyllaSettings { nodes, keyspace, owner, .. } = settings;
         migrate::migrate(nodes, keyspace, owner.cast_signed()).await
+    }
+
+    /// How many conditional batches the cluster has answered: each carries events of one account.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.inner.db.batches.load(Ordering::Relaxed)
     }
 
     /// Why there is no backup here, and who makes it.

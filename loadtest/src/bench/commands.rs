@@ -1,8 +1,9 @@
 //! What is asked of an account without HTTP: money, a hold, its charge.
 
+use opencredits::keys;
 use opencredits_schema::{
-    AccountId, Basis, Charged, Command, Credits, KeyId, LotKind, PartnerId, PicoUsd, Place,
-    ReferralRate, RequestId, SettledBy, Status, Timestamp, Usage,
+    AccountId, Basis, Charged, Command, Credits, KeyId, LotKind, Partner, PartnerId, PicoUsd,
+    Place, ReferralRate, RequestId, SettledBy, Status, Timestamp, Usage,
 };
 
 /// What each account is given, in microcredits: more than any run spends.
@@ -10,10 +11,30 @@ const GRANT: i64 = 1_000_000_000_000;
 /// What a request is held for and charged, in microcredits.
 const HELD: i64 = 2_000;
 const CHARGED: i64 = 1_000;
+/// The partners' share, in basis points, and of a charge in microcredits.
+const RATE: u16 = 1_000;
+const SHARE: i64 = 100;
 /// The moment of everything: in 2026.
 pub(super) const AT: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 /// At whom it is.
-pub(super) const PARTNER: PartnerId = PartnerId::new(1);
+pub(crate) const PARTNER: PartnerId = PartnerId::new(1);
+
+/// The partner of a number.
+#[must_use]
+pub fn partner(id: PartnerId) -> Partner {
+    let name = format!("partner {}", id.number());
+    Partner {
+        id,
+        publishable_key: format!("oc_pk_{name}"),
+        secret_hash: keys::hash(&name),
+        name,
+        referral_rate: ReferralRate::from_basis_points(RATE).unwrap_or_default(),
+        allowed_models: None,
+        allowed_origins: Vec::new(),
+        rate_limit_per_key: None,
+        created: AT,
+    }
+}
 
 /// Money for an account.
 #[must_use]
@@ -60,7 +81,7 @@ pub fn settle(request: RequestId, key: KeyId) -> Command {
         usage: Usage { input: 300, output: 120, ..Usage::default() },
         provider_cost: PicoUsd(10_000_000),
         cost: Credits::from_micro(CHARGED),
-        share: Credits::ZERO,
+        share: Credits::from_micro(SHARE),
         basis: Basis::Provider,
         status: Status::Completed,
     });

@@ -5,18 +5,14 @@ use std::sync::Arc;
 
 use opencredits::keys::{self, USER_KEY};
 use opencredits_actors::{SqliteStore, Store as _, Write};
-use opencredits_schema::{
-    Account, AccountId, Command, Key, KeyId, Partner, PartnerId, ReferralRate, RequestId,
-};
+use opencredits_schema::{Account, AccountId, Command, Key, KeyId, PartnerId, RequestId};
 
 use super::BenchError;
-use super::commands::{AT, PARTNER, grant, place, settle};
+use super::commands::{AT, PARTNER, grant, partner, place, settle};
 use crate::load::target::User;
 
 /// Accounts or events of one commit.
 const BATCH: usize = 10_000;
-/// The partners' share, in basis points.
-const RATE: u16 = 1_000;
 
 /// A database that is written to; closed when it is dropped.
 #[derive(Debug)]
@@ -151,22 +147,6 @@ fn user(number: u64) -> Result<(User, Key), BenchError> {
         last_use: None,
     };
     Ok((User { account: account.to_string(), key: secret.expose().to_owned() }, key))
-}
-
-/// The partner of a number.
-pub(super) fn partner(id: PartnerId) -> Partner {
-    let name = format!("partner {}", id.number());
-    Partner {
-        id,
-        publishable_key: format!("oc_pk_{name}"),
-        secret_hash: keys::hash(&name),
-        name,
-        referral_rate: ReferralRate::from_basis_points(RATE).unwrap_or_default(),
-        allowed_models: None,
-        allowed_origins: Vec::new(),
-        rate_limit_per_key: None,
-        created: AT,
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The program on a cluster: the same words, and what they say where there is no file.
 
+use opencredits_loadtest::settle::{self, Measured, Options};
+
 use super::process::{Process, complaint, run, said};
 use super::{Site, assert_holds_each_once, charged, cql_server};
 use crate::support::chat;
@@ -39,4 +41,28 @@ async fn a_gateway_runs_on_a_cluster_and_a_crash_loses_nothing_that_it_acknowled
     let backup = run(&["backup", "copy.db"], &settings).await;
     assert_eq!(backup.status.code(), Some(1));
     assert!(complaint(&backup).contains("nodetool snapshot"), "{}", complaint(&backup));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settlements_are_measured_on_either_store() {
+    let site = Site::new().await;
+    let nodes = tokio::task::spawn_blocking(cql_server::nodes).await.unwrap();
+    let cluster = format!("scylla:{}/settled", nodes.join(","));
+    for (store, in_batches) in [(site.store("settled.db"), false), (cluster, true)] {
+        let words =
+            ["--store", &store, "--accounts", "1", "8", "--callers", "80", "--seconds", "1"];
+        let mut told = Vec::new();
+        settle::run(&Options::of(&words).unwrap(), |measured| {
+            told.push(*measured);
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(told.iter().map(|one| one.accounts).collect::<Vec<_>>(), [1, 8]);
+        for Measured { settlements_per_second, events_per_batch, .. } in told {
+            assert!(settlements_per_second > 0.0);
+            // Eighty callers wait for at most eight accounts.
+            assert_eq!(events_per_batch.is_some_and(|events| events > 1.0), in_batches);
+        }
+    }
 }

@@ -16,18 +16,19 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::cql_server::{self, Way};
+use super::long;
 use super::process::{Process, Settings, complaint, run, said};
 use super::{PATIENCE, Site, metric, until};
 use crate::support::{ADMIN_TOKEN, Client, User, chat, micro};
 
-const NODES: usize = 3;
-const USERS: usize = 6;
+pub const NODES: usize = 3;
+pub const USERS: usize = 6;
 const WORKERS: usize = 24;
-const CREDITS: &str = "1000";
+pub const CREDITS: &str = "1000";
 const MODEL: &str = "openai/gpt-4o";
 
 /// Longer than a node's row lasts: the others take its accounts meanwhile.
-const HANG: Duration = Duration::from_secs(8);
+pub const HANG: Duration = Duration::from_secs(8);
 
 /// How long a client waits for an answer's end before it goes to another node.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
@@ -36,7 +37,7 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 const ENDS: usize = 60;
 
 /// A keyspace with a gateway on each of some addresses.
-struct Cluster {
+pub struct Cluster {
     site: Site,
     settings: Vec<Settings>,
     nodes: Vec<Option<Process>>,
@@ -50,7 +51,7 @@ impl Cluster {
     }
 
     /// Gateways that reach their one keyspace in their own ways.
-    async fn on(stores: &[&str; NODES]) -> Self {
+    pub async fn on(stores: &[&str; NODES]) -> Self {
         let site = Site::new().await;
         let settings: Vec<_> = stores
             .iter()
@@ -73,25 +74,33 @@ impl Cluster {
         Self { site, settings, nodes }
     }
 
-    fn node(&self, at: usize) -> &Process {
+    pub fn node(&self, at: usize) -> &Process {
         self.nodes[at].as_ref().unwrap()
     }
 
-    fn clients(&self) -> Vec<Client> {
+    pub fn clients(&self) -> Vec<Client> {
         (0..NODES).map(|at| self.node(at).client.clone()).collect()
     }
 
     /// kill -9.
-    fn kill(&mut self, at: usize) {
+    pub fn kill(&mut self, at: usize) {
         self.nodes[at].take().unwrap().kill();
     }
 
-    async fn start_again(&mut self, at: usize) {
+    /// SIGTERM, and the end that follows.
+    pub async fn leave(&mut self, at: usize) {
+        let leaving = self.nodes[at].take().unwrap();
+        leaving.signal("TERM");
+        let status = tokio::time::timeout(PATIENCE, leaving.ended()).await.unwrap();
+        assert_eq!(status.code(), Some(0));
+    }
+
+    pub async fn start_again(&mut self, at: usize) {
         self.nodes[at] = Some(Process::serve(&self.settings[at]).await);
     }
 
     /// Holds all books against the receipts.
-    async fn audited(&self, receipts: &Receipts) {
+    pub async fn audited(&self, receipts: &Receipts) {
         let nodes: Vec<_> = self.nodes.iter().flatten().collect();
         audited(&nodes, &self.settings[0], receipts).await;
     }
@@ -192,14 +201,15 @@ fn broken(payer: usize) -> Receipt {
 }
 
 /// Clients that ask node after node, as each user in turn.
-struct Load {
+pub struct Load {
     enough: Arc<AtomicBool>,
     ended: Arc<AtomicUsize>,
     workers: Vec<JoinHandle<Vec<Receipt>>>,
 }
 
 impl Load {
-    fn start(clients: &[Client], users: &[User]) -> Self {
+    /// Clients that rest for so long after each request.
+    pub fn start(clients: &[Client], users: &[User], pace: Duration) -> Self {
         let (enough, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let worker = |number: usize| {
             let (clients, users) = (clients.to_vec(), users.to_vec());
@@ -225,6 +235,7 @@ impl Load {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                     receipts.push(receipt);
+                    tokio::time::sleep(pace).await;
                 }
                 receipts
             })
@@ -234,7 +245,7 @@ impl Load {
     }
 
     /// Waits until so many more requests have ended well.
-    async fn goes_on(&self, what: &str) {
+    pub async fn goes_on(&self, what: &str) {
         let before = self.ended.load(Ordering::Relaxed);
         let going = async {
             while self.ended.load(Ordering::Relaxed) < before + ENDS {
@@ -244,7 +255,7 @@ impl Load {
         assert!(tokio::time::timeout(PATIENCE, going).await.is_ok(), "nothing ends: {what}");
     }
 
-    async fn end(self) -> Vec<Receipt> {
+    pub async fn end(self) -> Vec<Receipt> {
         self.enough.store(true, Ordering::Relaxed);
         let mut receipts = Vec::new();
         for worker in self.workers {
@@ -278,9 +289,12 @@ async fn any_node_takes_any_request_and_the_survivors_of_one_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_client_saw_is_lost_or_doubled_whichever_node_dies_hangs_or_leaves() {
+    if let Some(asked) = long::asked() {
+        return long::run(asked).await;
+    }
     let mut cluster = Cluster::start("nodes_faults").await;
     let (users, mut receipts) = users(cluster.node(0), USERS, CREDITS).await;
-    let load = Load::start(&cluster.clients(), &users);
+    let load = Load::start(&cluster.clients(), &users, Duration::ZERO);
     load.goes_on("at the start").await;
     for at in 0..NODES {
         cluster.kill(at);
@@ -293,11 +307,8 @@ async fn nothing_that_a_client_saw_is_lost_or_doubled_whichever_node_dies_hangs_
         cluster.node(at).signal("CONT");
         load.goes_on("one came back").await;
     }
-    let leaving = cluster.nodes[0].take().unwrap();
-    leaving.signal("TERM");
-    load.goes_on("one leaves").await;
-    let status = tokio::time::timeout(PATIENCE, leaving.ended()).await.unwrap();
-    assert_eq!(status.code(), Some(0));
+    cluster.leave(0).await;
+    load.goes_on("one has left").await;
     cluster.start_again(0).await;
     load.goes_on("the last one was started again").await;
     receipts.requests = load.end().await;

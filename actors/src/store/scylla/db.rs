@@ -1,6 +1,7 @@
 //! One session with the cluster: bounded asks, whole answers, and the outcome of conditional writes.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use scylla::client::execution_profile::ExecutionProfile;
@@ -34,6 +35,8 @@ const PAGE_ROWS: i32 = 500;
 pub(super) struct Db {
     pub(super) session: Session,
     pub(super) cql: Statements,
+    /// Conditional batches that the cluster has answered.
+    pub(super) batches: AtomicU64,
     /// So many answers of conditional batches are lost on their way to a test.
     #[cfg(test)]
     pub(super) lose: std::sync::atomic::AtomicUsize,
@@ -55,7 +58,7 @@ pub(super) async fn connect(nodes: &[String]) -> Result<Session, StoreError> {
         .keepalive_timeout(KEEPALIVE)
         .pool_size(PoolSize::PerShard(NonZeroUsize::MIN))
         .compression(None::<Compression>)
-        .fetch_schema_metadata(false)
+        .fetch_full_schema_metadata(false)
         .build()
         .await
         .map_err(|error| unavailable(&format!("{}: {error}", nodes.join(","))))
@@ -66,6 +69,7 @@ impl Db {
         Self {
             session,
             cql,
+            batches: AtomicU64::new(0),
             #[cfg(test)]
             lose: std::sync::atomic::AtomicUsize::new(0),
         }
@@ -165,6 +169,7 @@ impl Db {
         let policy = scylla::policies::retry::FallthroughRetryPolicy::new();
         batch.set_retry_policy(Some(std::sync::Arc::new(policy)));
         let answer = self.session.batch(&batch, values).await.map_err(failed)?;
+        self.batches.fetch_add(1, Ordering::Relaxed);
         #[cfg(test)]
         {
             use std::sync::atomic::Ordering::Relaxed;
