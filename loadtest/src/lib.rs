@@ -31,3 +31,14 @@ pub async fn stop_signal() -> io::Result<()> {
         _ = terminate.recv() => Ok(()),
     }
 }
+
+/// A verb's options, read from its words.
+fn parsed<'a, T: clap::Args>(words: impl IntoIterator<Item = &'a str>) -> Result<T, clap::Error> {
+    #[derive(Debug, clap::Parser)]
+    #[command(no_binary_name = true)]
+    struct Line<T: clap::Args> {
+        #[command(flatten)]
+        options: T,
+    }
+    <Line<T> as clap::Parser>::try_parse_from(words).map(|line| line.options)
+}

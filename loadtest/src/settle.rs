@@ -100,15 +100,9 @@ impl Options {
     /// The options of a command line, without the program and the verb.
     ///
     /// # Errors
-    /// When it is none.
-    pub fn of(words: &[&str]) -> Result<Self, clap::Error> {
-        #[derive(Debug, clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            options: Options,
-        }
-        let words = std::iter::once(&"settle").chain(words);
-        <Line as clap::Parser>::try_parse_from(words).map(|line| line.options)
+    /// What the line would be refused with.
+    pub fn of<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+        crate::parsed(words)
     }
 }
 

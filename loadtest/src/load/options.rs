@@ -132,13 +132,7 @@ impl Options {
     /// # Errors
     /// What the line would be refused with.
     pub fn of<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
-        #[derive(Debug, clap::Parser)]
-        #[command(no_binary_name = true)]
-        struct Line {
-            #[command(flatten)]
-            options: Options,
-        }
-        <Line as clap::Parser>::try_parse_from(words).map(|line| line.options)
+        crate::parsed(words)
     }
 
     /// Whether memory is measured at a site of its own.

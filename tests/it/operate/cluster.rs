@@ -52,7 +52,7 @@ async fn settlements_are_measured_on_either_store() {
         let words =
             ["--store", &store, "--accounts", "1", "8", "--callers", "80", "--seconds", "1"];
         let mut told = Vec::new();
-        settle::run(&Options::of(&words).unwrap(), |measured| {
+        settle::run(&Options::of(words).unwrap(), |measured| {
             told.push(*measured);
             Ok(())
         })
