@@ -6,10 +6,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use opencredits_loadtest::receipts::Seen;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy};
 
-use super::PATIENCE;
 use super::nodes::{CREDITS, Cluster, HANG, Load, NODES, USERS, users};
+use super::{PATIENCE, until};
 
 const KEYSPACE: &str = "long_run";
 
@@ -144,12 +147,37 @@ async fn control(at: usize, word: &'static str) {
     assert!(status.await.unwrap().unwrap().success(), "{word} {at}");
 }
 
-/// Makes the keyspace as docs/scale.md says, before `migrate` makes it with one copy.
+/// Makes the keyspace as docs/scale.md says, and waits until each database node knows it: `migrate` would
+/// make it with one copy on a node that does not.
 async fn keep_three_copies(nodes: &[String]) {
-    let session = SessionBuilder::new().known_nodes(nodes).build().await.unwrap();
+    let mut sessions = Vec::new();
+    for node in nodes {
+        let only = NodeIdentifier::NodeAddress(node.parse().unwrap());
+        let only = SingleTargetLoadBalancingPolicy::new(only, None);
+        let profile = ExecutionProfile::builder().load_balancing_policy(only).build();
+        let session = SessionBuilder::new()
+            .known_node(node)
+            .default_execution_profile_handle(profile.into_handle())
+            .build()
+            .await
+            .unwrap();
+        until(async || rows(&session, "SELECT peer FROM system.peers").await == NODES - 1).await;
+        sessions.push(session);
+    }
     let made = format!(
         "CREATE KEYSPACE {KEYSPACE} WITH replication = \
          {{'class': 'NetworkTopologyStrategy', 'datacenter1': 3}}"
     );
-    session.query_unpaged(made, &[]).await.unwrap();
+    sessions[0].query_unpaged(made, &[]).await.unwrap();
+    let known = format!(
+        "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{KEYSPACE}'"
+    );
+    for session in &sessions {
+        until(async || rows(session, &known).await == 1).await;
+    }
+}
+
+async fn rows(session: &Session, query: &str) -> usize {
+    let answer = session.query_unpaged(query, &[]).await.unwrap();
+    answer.into_rows_result().unwrap().rows_num()
 }
