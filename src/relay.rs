@@ -1,7 +1,8 @@
 //! A stream on its way to the client: metered as it passes, translated if need be, settled before
 //! its last bytes leave, and stopped or read on when the client goes away.
 
-use std::collections::VecDeque;
+mod gathering;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,6 +27,7 @@ use crate::limits::OpenStream;
 use crate::live::{Open, Receipt, Terms, Unsettled};
 use crate::running::{Running, drain_time};
 use crate::upstream::CHUNK_TIMEOUT;
+use gathering::Gathering;
 
 /// A quiet stream gets a sign of life this often; the clients' proxies cut at 15 seconds or more.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -42,7 +44,7 @@ pub struct Relay {
     /// `None` once the settlement has begun.
     source: Option<Source>,
     settling: Option<(Settling, Ending)>,
-    ready: VecDeque<Bytes>,
+    ready: Gathering,
     /// Turns the provider's dialect into the client's; `None` where they are one.
     translator: Option<Translator>,
     show_cost: bool,
@@ -96,7 +98,7 @@ impl Relay {
         Self {
             source: Some(Source { open, body, cut, heard: now, complete: false }),
             settling: None,
-            ready: VecDeque::new(),
+            ready: Gathering::default(),
             translator,
             show_cost,
             dialect,
@@ -110,7 +112,7 @@ impl Relay {
     /// The next bytes for the client.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.ready.pop_front() {
+            if let Some(bytes) = self.ready.take() {
                 self.last = Instant::now();
                 return Poll::Ready(Some(bytes));
             }
@@ -122,6 +124,11 @@ impl Relay {
             } else if self.source.is_some() {
                 match self.poll_source(cx) {
                     Poll::Ready(()) => {}
+                    Poll::Pending if self.ready.look_again() => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Poll::Pending if !self.ready.is_empty() => {}
                     Poll::Pending => return self.poll_timer(cx),
                 }
             } else {
@@ -141,6 +148,7 @@ impl Relay {
             Poll::Ready(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { return Poll::Ready(()) };
                 source.heard = Instant::now();
+                self.ready.hear(source.heard);
                 let live = source.open.live();
                 live.received(data.len());
                 let mut out = Vec::new();
@@ -179,13 +187,13 @@ impl Relay {
     /// Makes the provider's bytes ready for the client.
     fn show(&mut self, pieces: Vec<Bytes>) -> Result<(), Undecodable> {
         let Some(translator) = &mut self.translator else {
-            self.ready.extend(pieces);
+            pieces.into_iter().for_each(|piece| self.ready.push(piece));
             return Ok(());
         };
         let mut out = Vec::new();
         let shown = pieces.into_iter().try_for_each(|piece| translator.push(piece, &mut out));
         if !out.is_empty() {
-            self.ready.push_back(out.into());
+            self.ready.push(out.into());
         }
         shown
     }
@@ -241,6 +249,7 @@ impl Relay {
     /// Begins the settlement; what the client reads after it is the tail or an error.
     fn finish(&mut self, tail: Result<Bytes, &ApiError>, status: Status, counted: Basis) {
         let Some(source) = self.source.take() else { return };
+        self.ready.release();
         let charged = source.open.live().charged(status, counted);
         let usage = charged.as_ref().map(|charged| charged.usage.clone()).unwrap_or_default();
         let ending = match tail {
@@ -260,7 +269,7 @@ impl Relay {
             }
         };
         if !bytes.is_empty() {
-            self.ready.push_back(bytes);
+            self.ready.push(bytes);
         }
     }
 

@@ -19,8 +19,9 @@ const PARTS: [(&str, u64, u64); 3] =
 
 /// System calls of a plain request, with all that its durable charge takes.
 const CALLS_A_REQUEST: u64 = 27;
-/// System calls of a chunk of a stream.
+/// System calls of a chunk of a stream, and of ten that the provider writes at once.
 const CALLS_A_CHUNK: u64 = 5;
+const CALLS_OF_TEN_CHUNKS: u64 = 3;
 
 const REQUESTS: u64 = 400;
 const CHUNKS: u64 = 200;
@@ -112,7 +113,9 @@ async fn the_whole_makes_no_more_system_calls_than_it_did() {
     let plain = chat("openai/gpt-4o", "Hi [[sim output=50]]");
     let mut stream = chat("openai/gpt-4o", "Hi [[sim output=200 chunks=200 delay_ms=2]]");
     stream["stream"] = json!(true);
-    for body in [&plain, &stream] {
+    let mut burst = chat("openai/gpt-4o", "Hi [[sim output=200 chunks=200]]");
+    burst["stream"] = json!(true);
+    for body in [&plain, &stream, &burst] {
         ask(&gateway, &user, body).await;
     }
     let plain = calls(&gateway, async {
@@ -122,7 +125,9 @@ async fn the_whole_makes_no_more_system_calls_than_it_did() {
     });
     let plain = plain.await / REQUESTS;
     let chunk = calls(&gateway, ask(&gateway, &user, &stream)).await / CHUNKS;
-    println!("{plain} system calls a request, {chunk} a chunk");
+    let ten = calls(&gateway, ask(&gateway, &user, &burst)).await * 10 / CHUNKS;
+    println!("{plain} system calls a request, {chunk} a chunk, {ten} of ten at once");
     assert!(plain <= CALLS_A_REQUEST, "{plain} system calls a request");
     assert!(chunk <= CALLS_A_CHUNK, "{chunk} system calls a chunk");
+    assert!(ten <= CALLS_OF_TEN_CHUNKS, "{ten} system calls of ten chunks at once");
 }
