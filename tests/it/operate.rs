@@ -3,6 +3,7 @@
 mod cluster;
 #[path = "../../actors/src/tests/cql_server.rs"]
 mod cql_server;
+mod moving;
 mod nodes;
 pub mod process;
 mod shutdown;
