@@ -1,5 +1,6 @@
 //! `migrate --from … --to …`: moves a SQLite store into a cluster and tells how far it is.
 
+use std::convert::Infallible;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ use crate::cli::Cluster;
 /// How often a person is told, and how often a log file is.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 const LOG_EVERY: Duration = Duration::from_secs(30);
+
+const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// Moves a file's content; the process's exit code, and what to say.
 ///
@@ -34,11 +37,12 @@ pub async fn run(
     let progress = Arc::new(MoveProgress::default());
     let moving = ScyllaStore::import(settings, Arc::new(file), Arc::clone(&progress));
     let end = tokio::select! {
-        end = moving => end?,
-        () = tell(&progress) => return Err(StoreError::Unavailable("nothing moves".to_owned())),
+        end = moving => end,
+        never = tell(&progress) => match never {},
     };
+    end_line();
     let (from, to) = (from.display(), to.to_string());
-    Ok(match end {
+    Ok(match end? {
         MoveEnd::Moved(books) => (ExitCode::SUCCESS, moved(&from.to_string(), &to, &books)),
         MoveEnd::MovedBefore => {
             let text = format!("{from} was moved to {to} before: nothing was written");
@@ -65,16 +69,24 @@ fn moved(from: &str, to: &str, books: &Books) -> String {
 }
 
 /// Says again and again how far it is: on one line of a terminal, now and then in a log.
-async fn tell(progress: &MoveProgress) {
+async fn tell(progress: &MoveProgress) -> Infallible {
     let mut out = std::io::stderr();
     let is_terminal = out.is_terminal();
     loop {
         tokio::time::sleep(if is_terminal { TELL_EVERY } else { LOG_EVERY }).await;
         // Nothing is left to do where even the error stream is gone.
         drop(if is_terminal {
-            write!(out, "\r\x1b[K{progress}").and_then(|()| out.flush())
+            write!(out, "{CLEAR_LINE}{progress}").and_then(|()| out.flush())
         } else {
             writeln!(out, "{progress}")
         });
+    }
+}
+
+/// Leaves no half line behind on a terminal.
+fn end_line() {
+    let mut out = std::io::stderr();
+    if out.is_terminal() {
+        drop(write!(out, "{CLEAR_LINE}"));
     }
 }

@@ -26,7 +26,7 @@ use self::lock::Lock;
 use self::open::{connect, existing, migrate};
 use self::thread::Thread;
 
-pub(super) use self::export::{AccountRow, PartnerRow, Record, Table, Totals};
+pub(super) use self::export::{AccountRow, PartnerRow, Place, Record, Table, Totals};
 
 use super::{
     Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,

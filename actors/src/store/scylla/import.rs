@@ -19,7 +19,7 @@ use opencredits_schema::AccountId;
 
 use self::lanes::{AT_ONCE, Lanes};
 pub use self::progress::MoveProgress;
-use super::super::sqlite::{AccountRow, Record, Table};
+use super::super::sqlite::{AccountRow, Place, Record, Table};
 use super::super::{Books, SqliteStore, Store, StoreError};
 use super::{Inner, ScyllaSettings, ScyllaStore};
 
@@ -78,6 +78,7 @@ impl ScyllaStore {
             return Ok(MoveEnd::MovedBefore);
         }
         import.write().await?;
+        import.progress.begin("auditing the keyspace", import.from.totals().await?);
         let there = self.audit().await?;
         let differences = import.compare(&books, &there).await?;
         if !differences.is_empty() {
@@ -92,38 +93,61 @@ impl Import {
     /// Writes everything. Partners stand before the accounts that they earn from, accounts before
     /// their keys and checkpoints.
     async fn write(&self) -> Result<(), StoreError> {
-        self.progress.begin("moving", self.from.totals().await?);
+        let totals = self.from.totals().await?;
+        self.progress.begin("moving", totals);
         for row in self.from.partner_rows().await? {
             self.to.move_partner(&row).await?;
         }
+        self.write_accounts().await?;
+        for table in Table::all() {
+            self.write_records(table).await?;
+        }
+        let moved = self.progress.records_so_far();
+        if moved != totals.records {
+            let all = totals.records;
+            return Err(StoreError::Corrupt(format!("{moved} of {all} other records were found")));
+        }
+        Ok(())
+    }
+
+    async fn write_accounts(&self) -> Result<(), StoreError> {
         let mut lanes = Lanes::new(AT_ONCE);
         let mut last = None;
         while let Some(page) = self.accounts(&mut last).await? {
             for row in page {
                 let (from, to) = (Arc::clone(&self.from), Arc::clone(&self.to));
-                let progress = Arc::clone(&self.progress);
-                lanes.run(async move { to.move_account(&from, &row, &progress).await }).await?;
+                let (row, progress) = (Arc::new(row), Arc::clone(&self.progress));
+                let put = move || {
+                    let (from, to) = (Arc::clone(&from), Arc::clone(&to));
+                    let (row, progress) = (Arc::clone(&row), Arc::clone(&progress));
+                    async move { to.move_account(&from, &row, &progress).await }
+                };
+                lanes.run(put).await?;
             }
         }
-        lanes.end().await?;
-        for table in Table::all() {
-            // A partner's payouts follow each other: each is booked on what was booked before.
-            let mut lanes = Lanes::new(if table == Table::Payouts { 1 } else { AT_ONCE });
-            let mut place = table.start();
-            while let Some(page) = self.records(table, &mut place).await? {
-                for record in page {
-                    let (to, progress) = (Arc::clone(&self.to), Arc::clone(&self.progress));
-                    let put = async move {
+        lanes.end().await
+    }
+
+    async fn write_records(&self, table: Table) -> Result<(), StoreError> {
+        // A partner's payouts follow each other: each is booked on what was booked before.
+        let mut lanes = Lanes::new(if table == Table::Payouts { 1 } else { AT_ONCE });
+        let mut place = table.start();
+        while let Some(page) = self.records(table, &mut place).await? {
+            for record in page.into_iter().map(Arc::new) {
+                let (to, progress) = (Arc::clone(&self.to), Arc::clone(&self.progress));
+                let put = move || {
+                    let (to, record) = (Arc::clone(&to), Arc::clone(&record));
+                    let progress = Arc::clone(&progress);
+                    async move {
                         to.move_record(&record).await?;
                         progress.record();
                         Ok(())
-                    };
-                    lanes.run(put).await?;
-                }
+                    }
+                };
+                lanes.run(put).await?;
             }
-            lanes.end().await?;
         }
-        Ok(())
+        lanes.end().await
     }
 
     /// The next page of accounts; `None` behind the last one.
@@ -141,7 +165,7 @@ impl Import {
     async fn records(
         &self,
         table: Table,
-        place: &mut rusqlite::types::Value,
+        place: &mut Place,
     ) -> Result<Option<Vec<Record>>, StoreError> {
         let page = self.from.records_after(table, place.clone()).await?;
         let Some((last, _)) = page.last() else { return Ok(None) };

@@ -61,8 +61,9 @@ pub(crate) struct Totals {
     pub(crate) records: u64,
 }
 
-/// A record, and its place in the order of its table.
-type Placed = (Value, Record);
+/// A place in the order of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Place(Value);
 
 impl Table {
     /// All of them.
@@ -75,14 +76,14 @@ impl Table {
     }
 
     /// The place before its first record.
-    pub(crate) fn start(self) -> Value {
-        match self {
+    pub(crate) fn start(self) -> Place {
+        Place(match self {
             Self::Keys => Value::Integer(i64::MIN),
             Self::Checkpoints => Value::Blob(Vec::new()),
             Self::Prices | Self::Payouts | Self::Once | Self::Documents(_) => {
                 Value::Text(String::new())
             }
-        }
+        })
     }
 
     /// Its records behind a place: the column of the place first.
@@ -203,14 +204,18 @@ impl SqliteStore {
         })
     }
 
-    /// A page of a table's records behind a place.
-    pub(crate) fn records_after(&self, table: Table, after: Value) -> Answered<'_, Vec<Placed>> {
+    /// A page of a table's records behind a place, and the place of each.
+    pub(crate) fn records_after(
+        &self,
+        table: Table,
+        Place(after): Place,
+    ) -> Answered<'_, Vec<(Place, Record)>> {
         self.read_behind(None, move |connection| {
             let mut statement = connection.prepare_cached(&table.sql()).map_err(failed)?;
             let mut rows = statement.query([after]).map_err(failed)?;
             let mut page = Vec::new();
             while let Some(row) = rows.next().map_err(failed)? {
-                page.push((row.get(0).map_err(failed)?, table.record(row)?));
+                page.push((Place(row.get(0).map_err(failed)?), table.record(row)?));
             }
             Ok(page)
         })

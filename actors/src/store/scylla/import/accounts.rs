@@ -37,14 +37,19 @@ impl Inner {
         progress: &MoveProgress,
     ) -> Result<(), StoreError> {
         let id = row.head.id;
-        if self.db.head(id, Freshness::Serial).await?.is_none() {
-            self.move_events(from, row, progress).await?;
-            self.put_moved_head(row).await?;
-        } else {
+        let mut here = self.db.head(id, Freshness::Serial).await?;
+        if here.is_some() {
             progress.events(row.head.seq);
+        } else {
+            self.move_events(from, row, progress).await?;
+            if self.put_moved_head(row).await? {
+                progress.account();
+                return Ok(());
+            }
+            // Another run was faster, or it is this very write and its first answer was lost.
+            here = self.db.head(id, Freshness::Serial).await?;
         }
-        let there = self.db.head(id, Freshness::Serial).await?;
-        if there.map(|there| there.head()).transpose()?.as_ref() != Some(&row.head) {
+        if here.map(|here| here.head()).transpose()?.as_ref() != Some(&row.head) {
             return Err(StoreError::Conflict(format!("account {id} is another one here")));
         }
         progress.account();
@@ -80,14 +85,13 @@ impl Inner {
         }
     }
 
-    /// The account is there from here on.
-    async fn put_moved_head(&self, row: &AccountRow) -> Result<(), StoreError> {
+    /// The account is there from here on; `false` if one was there before.
+    async fn put_moved_head(&self, row: &AccountRow) -> Result<bool, StoreError> {
         let AccountRow { head, created, email } = row;
         let (seq, balance, text) = (head.seq.cast_signed(), head.balance.micro(), to_text(head)?);
         let (owner, created, id) = (self.owner, created.millis(), head.id.column());
         let values = (seq, balance, text, owner, seq, created, email, id);
-        self.db.applied(&self.db.cql.move_account, values).await?;
-        Ok(())
+        self.db.applied(&self.db.cql.move_account, values).await
     }
 
     /// Writes what makes an account's events unique, and what may still be corrected.

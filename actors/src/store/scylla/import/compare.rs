@@ -40,12 +40,7 @@ impl Import {
         let found = Found::default();
         keyspace.differences.iter().cloned().for_each(|difference| found.differ(difference));
         compare_books(file, keyspace, &found);
-        let totals = self.from.totals().await?;
-        if self.progress.records_so_far() != totals.records {
-            let moved = self.progress.records_so_far();
-            found.differ(format!("{moved} of {} other records were moved", totals.records));
-        }
-        self.progress.begin("comparing", totals);
+        self.progress.begin("comparing", self.from.totals().await?);
         for row in self.from.partner_rows().await? {
             self.compare_partner(&row, &found).await?;
         }
@@ -73,16 +68,20 @@ impl Import {
         let mut lanes = Lanes::new(AT_ONCE);
         let mut last = None;
         while let Some(page) = self.accounts(&mut last).await? {
-            for row in page {
+            for row in page.into_iter().map(Arc::new) {
                 let (to, found) = (Arc::clone(&self.to), found.clone());
                 let progress = Arc::clone(&self.progress);
-                let compare = async move {
-                    if !to.has_account(&row).await? {
-                        found.differ(format!("account {} is not the same", row.head.id));
+                let compare = move || {
+                    let (to, found) = (Arc::clone(&to), found.clone());
+                    let (row, progress) = (Arc::clone(&row), Arc::clone(&progress));
+                    async move {
+                        if !to.has_account(&row).await? {
+                            found.differ(format!("account {} is not the same", row.head.id));
+                        }
+                        progress.account();
+                        progress.events(row.head.seq);
+                        Ok(())
                     }
-                    progress.account();
-                    progress.events(row.head.seq);
-                    Ok(())
                 };
                 lanes.run(compare).await?;
             }
@@ -95,15 +94,19 @@ impl Import {
         for table in Table::all() {
             let mut place = table.start();
             while let Some(page) = self.records(table, &mut place).await? {
-                for record in page {
+                for record in page.into_iter().map(Arc::new) {
                     let (to, found) = (Arc::clone(&self.to), found.clone());
                     let progress = Arc::clone(&self.progress);
-                    let compare = async move {
-                        if !to.has_record(&record).await? {
-                            found.differ(format!("{} is not the same", called(&record)));
+                    let compare = move || {
+                        let (to, found) = (Arc::clone(&to), found.clone());
+                        let (record, progress) = (Arc::clone(&record), Arc::clone(&progress));
+                        async move {
+                            if !to.has_record(&record).await? {
+                                found.differ(format!("{} is not the same", called(&record)));
+                            }
+                            progress.record();
+                            Ok(())
                         }
-                        progress.record();
-                        Ok(())
                     };
                     lanes.run(compare).await?;
                 }

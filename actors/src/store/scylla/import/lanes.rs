@@ -1,4 +1,7 @@
-//! So many things at the same time, and no more in memory.
+//! So many things at the same time, and no more in memory; each is tried again while the cluster is away
+//! for a moment.
+
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -7,6 +10,10 @@ use super::super::unavailable;
 
 /// Accounts or records that are under way at the same time: each account has a page of events in memory.
 pub(super) const AT_ONCE: usize = 32;
+
+/// How often something is tried again, and the first pause before it; each next one is twice as long.
+const TRIES_MAX: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs work beside each other, and fails with the first that fails.
 pub(super) struct Lanes {
@@ -19,15 +26,18 @@ impl Lanes {
         Self { tasks: JoinSet::new(), most }
     }
 
-    /// Begins some work as soon as there is room.
-    pub(super) async fn run(
+    /// Begins some work, which can be done again, as soon as there is room.
+    pub(super) async fn run<F>(
         &mut self,
-        work: impl Future<Output = Result<(), StoreError>> + Send + 'static,
-    ) -> Result<(), StoreError> {
+        work: impl Fn() -> F + Send + 'static,
+    ) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
         while self.tasks.len() >= self.most {
             self.wait().await?;
         }
-        self.tasks.spawn(work);
+        self.tasks.spawn(patiently(work));
         Ok(())
     }
 
@@ -43,4 +53,19 @@ impl Lanes {
         let ended = self.tasks.join_next().await;
         ended.map_or(Ok(()), |ended| ended.map_err(|error| unavailable(&error)).flatten())
     }
+}
+
+async fn patiently<F>(work: impl Fn() -> F) -> Result<(), StoreError>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES_MAX {
+        match work().await {
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(pause).await,
+            end => return end,
+        }
+        pause = pause.saturating_mul(2);
+    }
+    work().await
 }

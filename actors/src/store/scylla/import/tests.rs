@@ -75,7 +75,7 @@ impl File {
 
     async fn account(&mut self, id: AccountId, events: u64, dice: &mut Dice) {
         let number = id.number();
-        let email = (number % 3 > 0).then(|| format!("{number}@example.com"));
+        let email = (!number.is_multiple_of(3)).then(|| format!("{number}@example.com"));
         let created = Timestamp::from_millis(number.cast_signed());
         self.store.create_account(id, email, created).await.unwrap();
         let mut account = Account::new(id);
@@ -94,11 +94,11 @@ impl File {
         self.commit(Arc::new(batch)).await;
         let key = key(id, 1000 + number);
         self.store.put_key(key.clone()).await.unwrap();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let used = KeyUse { at: Timestamp::from_millis(55), origin: Some("https://a".into()) };
             self.store.use_key(key.id, used).await.unwrap();
         }
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             self.store.revoke_key(key.id, Timestamp::from_millis(66)).await.unwrap();
         }
         self.accounts.push(account);
