@@ -65,6 +65,7 @@ impl ScyllaStore {
         progress: Arc<MoveProgress>,
     ) -> Result<MoveEnd, StoreError> {
         let import = Import { from, to: Arc::clone(&self.inner), progress };
+        import.to.refuse_foreign().await?;
         import.progress.begin("auditing the file", import.from.totals().await?);
         let books = import.from.audit().await?;
         if let Some(difference) = books.differences.first() {

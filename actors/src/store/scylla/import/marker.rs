@@ -24,16 +24,27 @@ pub(super) enum Known {
 }
 
 impl Inner {
+    /// Refuses a keyspace that holds anything and is of no move.
+    pub(super) async fn refuse_foreign(&self) -> Result<(), StoreError> {
+        if self.marker().await?.is_some() { Ok(()) } else { self.refuse_used().await }
+    }
+
     /// Claims an empty keyspace for the move of a content, or finds the claim of an earlier run.
     pub(super) async fn begin_move(&self, digest: [u8; 32]) -> Result<Known, StoreError> {
-        if self.marker().await?.is_none() {
-            self.refuse_used().await?;
-        }
+        self.refuse_foreign().await?;
         match self.once(NAME.to_owned(), digest, BEGUN.to_owned()).await? {
             Once::Repeat(answer) if answer == ENDED => Ok(Known::Ended),
             Once::First | Once::Repeat(_) => Ok(Known::Begun),
+            // It is in use by now: nobody may be told to drop it.
+            Once::Other if self.marker().await?.as_deref() == Some(ENDED) => {
+                Err(StoreError::Conflict(
+                    "a move into this keyspace has ended before, and the file is another one or was \
+                     changed since: name an empty keyspace if it is to be moved all the same"
+                        .to_owned(),
+                ))
+            }
             Once::Other => Err(StoreError::Conflict(
-                "the keyspace holds a move of another file, or the file has changed since that move \
+                "the keyspace holds half a move of another file, or the file has changed since that move \
                  was interrupted: drop the keyspace, or name a new one, and run this again"
                     .to_owned(),
             )),

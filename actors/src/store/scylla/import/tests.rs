@@ -363,6 +363,11 @@ async fn a_move_that_stops_anywhere_goes_on_when_it_is_run_again() {
     assert_same(&file, &keyspace).await;
     let again = fill(&keyspace, &file).await;
     assert!(matches!(again, Ok(MoveEnd::MovedBefore)), "{again:?}");
+    // Whoever served the file all the same is not told to drop what is in use.
+    file.store.revoke_key(KeyId::new(1001), now()).await.unwrap();
+    let refused = fill(&keyspace, &file).await;
+    let Err(StoreError::Conflict(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("has ended before") && !why.contains("drop"), "{why}");
     cluster::give_back(keyspace).await;
 }
 
