@@ -45,6 +45,9 @@ impl MoveProgress {
 impl fmt::Display for MoveProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (stage, totals) = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if stage.is_empty() {
+            return f.write_str("making the keyspace ready");
+        }
         let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (accounts, events) = (now(&self.accounts), now(&self.events));
         write!(
