@@ -1,10 +1,11 @@
 //! The command line: which words there are, and the help that explains every setting.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config;
+use crate::config::{self, StoreConfig};
 
 /// A gateway that meters AI requests to the microcredit.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -30,10 +31,60 @@ pub enum Verb {
     },
     /// Tell what would run, or everything that is wrong with the settings.
     CheckConfig,
-    /// Bring the store's tables up to date.
-    Migrate,
+    /// Bring the store's tables up to date, or move a SQLite store into a cluster.
+    Migrate(Migrate),
     /// Audit the store: exit 1 unless the books balance.
     Books(Books),
+}
+
+/// What is migrated: the store of the settings, or a file into a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Migrate {
+    /// Move all that this SQLite store holds, as in sqlite:PATH; no gateway may serve it. The file is
+    /// only read. Interrupted, run the same again: it goes on.
+    #[arg(long, value_name = "STORE", requires = "to", value_parser = file)]
+    pub from: Option<PathBuf>,
+    /// Where to: an empty keyspace, as in scylla:HOST:PORT[,HOST:PORT…]/KEYSPACE. It is made if it is
+    /// not there, with one copy of the data; with three copies make it before.
+    #[arg(long, value_name = "STORE", requires = "from", value_parser = cluster)]
+    pub to: Option<Cluster>,
+}
+
+/// A keyspace of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// `HOST:PORT` of the nodes to ask first.
+    pub nodes: Vec<String>,
+    /// The keyspace.
+    pub keyspace: String,
+}
+
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scylla:{}/{}", self.nodes.join(","), self.keyspace)
+    }
+}
+
+/// The file of `--from`.
+fn file(text: &str) -> Result<PathBuf, String> {
+    match text.parse::<StoreConfig>().map_err(|bad| format!("it {bad}"))? {
+        StoreConfig::Sqlite(path) => Ok(path),
+        StoreConfig::Scylla { .. } => {
+            Err("a move goes from sqlite:PATH to a cluster; a cluster is \
+             copied by its own tools (docs/scale.md)"
+                .to_owned())
+        }
+    }
+}
+
+/// The keyspace of `--to`.
+fn cluster(text: &str) -> Result<Cluster, String> {
+    match text.parse::<StoreConfig>().map_err(|bad| format!("it {bad}"))? {
+        StoreConfig::Scylla { nodes, keyspace } => Ok(Cluster { nodes, keyspace }),
+        StoreConfig::Sqlite(_) => Err("a move goes to scylla:HOST:PORT/KEYSPACE; `opencredits \
+             backup PATH` copies a SQLite store to another file"
+            .to_owned()),
+    }
 }
 
 /// How the audit is told.
@@ -80,13 +131,31 @@ mod tests {
             (&["serve"], Verb::Serve),
             (&["backup", "a.db"], Verb::Backup { path: "a.db".into() }),
             (&["check-config"], Verb::CheckConfig),
-            (&["migrate"], Verb::Migrate),
+            (&["migrate"], Verb::Migrate(Migrate::default())),
             (&["books"], Verb::Books(Books { json: false })),
             (&["books", "--json"], Verb::Books(Books { json: true })),
         ] {
             assert_eq!(read(line).unwrap().verb(), verb);
         }
         assert!(read(&["bakcup", "a.db"]).is_err());
+    }
+
+    #[test]
+    fn a_move_goes_from_a_file_to_a_cluster() {
+        let line = ["migrate", "--from", "sqlite:a.db", "--to", "scylla:a:1,b:2/k"];
+        let Verb::Migrate(read_so) = read(&line).unwrap().verb() else { panic!("another verb") };
+        assert_eq!(read_so.from, Some("a.db".into()));
+        assert_eq!(read_so.to.unwrap().to_string(), "scylla:a:1,b:2/k");
+        for (line, told) in [
+            (&["migrate", "--from", "sqlite:a.db"][..], "--to <STORE>"),
+            (&["migrate", "--to", "scylla:a:1/k"], "--from <STORE>"),
+            (&["migrate", "--from", "scylla:a:1/k", "--to", "scylla:a:1/k"], "its own tools"),
+            (&["migrate", "--from", "sqlite:a", "--to", "sqlite:b"], "`opencredits backup PATH`"),
+            (&["migrate", "--from", "a.db", "--to", "scylla:a:1/k"], "neither sqlite:PATH nor"),
+        ] {
+            let refused = read(line).unwrap_err().to_string();
+            assert!(refused.contains(told), "{refused}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod limits;
 pub mod live;
 pub mod models;
+pub mod moving;
 pub mod partner_api;
 pub mod place;
 pub mod plan;

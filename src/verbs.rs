@@ -6,10 +6,10 @@ use opencredits_actors::{Books, ScyllaSettings, ScyllaStore, SqliteStore, Store}
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::books::{Told, Trial};
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, Migrate, Verb};
 use crate::config::{Config, StoreConfig};
 use crate::serving::{Server, cluster};
-use crate::{prices, random, telemetry};
+use crate::{moving, prices, random, telemetry};
 
 /// Runs a command line in an environment; the process's exit code.
 pub fn run(cli: &Cli, environment: &[(String, String)]) -> ExitCode {
@@ -38,7 +38,13 @@ fn try_run(cli: &Cli, environment: &[(String, String)]) -> Result<ExitCode, Fail
             prices::read(config.prices.as_deref())?;
             say(out, &config.describe());
         }
-        Verb::Migrate => {
+        Verb::Migrate(Migrate { from: Some(file), to: Some(cluster) }) => {
+            let settings = once(&cluster.nodes, &cluster.keyspace)?;
+            let (code, told) = runtime()?.block_on(moving::run(&file, &cluster, settings))?;
+            say(out, &told);
+            return Ok(code);
+        }
+        Verb::Migrate(_) => {
             let done = migrate(&config.store)?;
             say(out, &format!("{done} migrations run"));
         }

@@ -25,7 +25,8 @@ pub use fault::Fault;
 pub use journal::JournalState;
 pub use nodes::{Member, NodeSettings, Notice};
 pub use store::{
-    Answered, Batch, Books, Loaded, MemoryStore, Once, Payout, PayoutOutcome, Rejected, Rejection,
-    ScyllaSettings, ScyllaStore, SqliteStore, Store, StoreError, Write,
+    Answered, Batch, Books, Loaded, MemoryStore, MoveEnd, MoveProgress, Once, Payout,
+    PayoutOutcome, Rejected, Rejection, ScyllaSettings, ScyllaStore, SqliteStore, Store,
+    StoreError, Write,
 };
 pub use system::{AskError, Settings, System};

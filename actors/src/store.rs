@@ -22,7 +22,7 @@ use opencredits_schema::{
 use crate::nodes::Member;
 
 pub use memory::MemoryStore;
-pub use scylla::{ScyllaSettings, ScyllaStore};
+pub use scylla::{MoveEnd, MoveProgress, ScyllaSettings, ScyllaStore};
 pub use sqlite::SqliteStore;
 
 /// What a store's method returns: a future of its answer.

@@ -23,6 +23,10 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Order, Self::Login, Self::Webhook, Self::Consent, Self::Application, Self::TopUp];
+
     /// Its number in a store.
     #[must_use]
     pub const fn column(self) -> i64 {

@@ -5,6 +5,7 @@ mod cluster;
 #[path = "../../actors/src/tests/cql_server.rs"]
 mod cql_server;
 mod long;
+mod moving;
 mod nodes;
 pub mod process;
 mod shutdown;

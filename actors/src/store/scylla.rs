@@ -12,6 +12,7 @@ mod cql;
 mod db;
 mod documents;
 mod flush;
+mod import;
 mod members;
 mod migrate;
 mod owned;
@@ -35,6 +36,7 @@ use self::checkpoints::Checkpoints;
 use self::copies::Copies;
 use self::cql::Statements;
 use self::db::{Db, unavailable};
+pub use self::import::{MoveEnd, MoveProgress};
 use self::owned::{Accounts, Freshness};
 use super::{
     Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,
@@ -80,8 +82,14 @@ impl ScyllaStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when no node answers, [`StoreError::Conflict`] when migrations
-    /// are to be run first.
+    /// are to be run first or a move into the keyspace was interrupted.
     pub async fn connect(settings: ScyllaSettings) -> Result<Self, StoreError> {
+        let store = Self::open(settings).await?;
+        store.inner.refuse_half_moved().await?;
+        Ok(store)
+    }
+
+    async fn open(settings: ScyllaSettings) -> Result<Self, StoreError> {
         let session = db::connect(&settings.nodes).await?;
         migrate::check(&session, &settings.keyspace).await?;
         let cql = Box::pin(Statements::prepare(&session)).await?;

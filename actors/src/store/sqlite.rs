@@ -7,6 +7,7 @@ mod accounts;
 mod ahead;
 mod commit;
 mod documents;
+mod export;
 mod lock;
 mod open;
 mod read;
@@ -24,6 +25,8 @@ use self::ahead::Ahead;
 use self::lock::Lock;
 use self::open::{connect, existing, migrate};
 use self::thread::Thread;
+
+pub(super) use self::export::{AccountRow, PartnerRow, Place, Record, Table, Totals};
 
 use super::{
     Answered, Batch, Books, Loaded, Once, Payout, PayoutOutcome, Rejected, Store, StoreError,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, DashSet};
-use opencredits_schema::{AccountId, Credits, Event, Head, PartnerId, Settlement};
+use opencredits_schema::{AccountId, Credits, Event, Head, HistoryRow, PartnerId, Settlement};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
@@ -159,14 +159,25 @@ impl Inner {
         let Some(stored) = self.db.head(account, Freshness::Quorum).await? else { return Ok(()) };
         let from = copied.max(stored.owned.copied).saturating_add(1);
         let tail = events(&self.db, account, from, stored.owned.head_seq, from - 1).await?;
-        let bodies = tail.iter().map(|row| to_text(&row.event)).collect::<Result<Vec<_>, _>>()?;
-        let rows = tail.iter().zip(&bodies).map(|(row, body)| Copied {
+        self.copy_rows(account, &stored.head()?, &tail).await
+    }
+
+    /// Copies consecutive events of an account, which need not be in its partition; the head is the
+    /// account after the last of them.
+    pub(super) async fn copy_rows(
+        &self,
+        account: AccountId,
+        head: &Head,
+        rows: &[HistoryRow],
+    ) -> Result<(), StoreError> {
+        let bodies = rows.iter().map(|row| to_text(&row.event)).collect::<Result<Vec<_>, _>>()?;
+        let rows = rows.iter().zip(&bodies).map(|(row, body)| Copied {
             seq: row.seq.cast_signed(),
             balance_after: row.balance_after.micro(),
             body,
             event: &row.event,
         });
-        self.copy(account, &stored.head()?, &rows.collect::<Vec<_>>()).await
+        self.copy(account, head, &rows.collect::<Vec<_>>()).await
     }
 
     /// Copies consecutive events of an account; the head is the account after the last of them.

@@ -74,6 +74,13 @@ statements! {
         VALUES (?, 1, 0, ?, ?) IF NOT EXISTS USING TTL ?";
     put_recovered: Conditional = "INSERT INTO accounts (account, part, seq, name, body) \
         VALUES (?, 2, ?, 0x, ?) USING TTL ?";
+    moving_account: Conditional = "UPDATE accounts SET owner = ? WHERE account = ? \
+        IF head_seq = null";
+    move_name: Conditional = "INSERT INTO accounts (account, part, seq, name, at_seq) \
+        VALUES (?, 1, 0, ?, ?) USING TTL ?";
+    move_account: Conditional = "UPDATE accounts SET head_seq = ?, balance = ?, head = ?, \
+        epoch = 1, owner = ?, copied = ?, created = ?, email = ? WHERE account = ? \
+        IF head_seq = null";
     trim: Conditional = "DELETE FROM accounts WHERE account = ? AND part = 0 AND seq <= ?";
     head: Read = "SELECT DISTINCT head_seq, epoch, owner, copied, head FROM accounts \
         WHERE account = ?";
@@ -164,13 +171,15 @@ statements! {
     paid_out: SerialRead = "SELECT paid_out FROM payouts WHERE partner = ? LIMIT 1";
     payouts: Read = "SELECT credits FROM payouts WHERE partner = ?";
     put_price: Write = "INSERT INTO prices (id, body) VALUES (?, ?)";
+    price: Read = "SELECT body FROM prices WHERE id = ?";
     put_once: Conditional = "INSERT INTO once (key, fingerprint, answer) VALUES (?, ?, ?) \
         IF NOT EXISTS";
     once: SerialRead = "SELECT fingerprint, answer FROM once WHERE key = ?";
+    change_once: Conditional = "UPDATE once SET answer = ? WHERE key = ? IF fingerprint = ?";
 
     // Documents.
     make_document: Conditional = "INSERT INTO documents (kind, id, version, name, due, body) \
-        VALUES (?, ?, 1, ?, ?, ?) IF NOT EXISTS";
+        VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS";
     change_document: Conditional = "UPDATE documents SET version = ?, name = ?, due = ?, body = ? \
         WHERE kind = ? AND id = ? IF version = ?";
     forget_document: Conditional = "DELETE FROM documents WHERE kind = ? AND id = ? \

@@ -40,6 +40,9 @@ pub(super) struct Db {
     /// So many answers of conditional batches are lost on their way to a test.
     #[cfg(test)]
     pub(super) lose: std::sync::atomic::AtomicUsize,
+    /// So many writes reach the cluster before it is away for a test.
+    #[cfg(test)]
+    pub(super) writes_left: std::sync::atomic::AtomicUsize,
 }
 
 /// Connects to the first of the nodes that answers; the driver finds the others and comes back to
@@ -72,7 +75,16 @@ impl Db {
             batches: AtomicU64::new(0),
             #[cfg(test)]
             lose: std::sync::atomic::AtomicUsize::new(0),
+            #[cfg(test)]
+            writes_left: std::sync::atomic::AtomicUsize::new(usize::MAX),
         }
+    }
+
+    #[cfg(test)]
+    fn count_write(&self) -> Result<(), StoreError> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let left = self.writes_left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        left.map(|_| ()).map_err(|_| unavailable(&"the cluster is away"))
     }
 
     /// The answer to a statement that has none, or that is not wanted.
@@ -81,6 +93,8 @@ impl Db {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.count_write()?;
         self.session.execute_unpaged(statement, values).await.map_err(failed)?;
         Ok(())
     }
@@ -148,6 +162,8 @@ impl Db {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> Result<bool, StoreError> {
+        #[cfg(test)]
+        self.count_write()?;
         let answer = match self.session.execute_unpaged(statement, &values).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -165,6 +181,8 @@ impl Db {
         statements: Vec<BatchStatement>,
         values: Vec<R>,
     ) -> Result<bool, StoreError> {
+        #[cfg(test)]
+        self.count_write()?;
         let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
         let policy = scylla::policies::retry::FallthroughRetryPolicy::new();
         batch.set_retry_policy(Some(std::sync::Arc::new(policy)));
@@ -188,6 +206,8 @@ impl Db {
         statement: &PreparedStatement,
         rows: Vec<R>,
     ) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.count_write()?;
         let statements = rows.iter().map(|_| BatchStatement::from(statement.clone())).collect();
         let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
         batch.set_is_idempotent(true);

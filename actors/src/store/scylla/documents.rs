@@ -54,18 +54,10 @@ impl Inner {
 
     pub(super) async fn put_document(&self, document: &Document) -> Result<bool, StoreError> {
         let Document { kind, id, version, name, due, body } = document;
-        let (cql, kind) = (&self.db.cql, number(*kind));
-        if let Some(name) = name {
-            self.db.run(&cql.put_document_name, (kind, name, id)).await?;
-        }
-        let due = due.map(Timestamp::millis);
-        if let Some(due) = due {
-            let now = now_micros();
-            let pointer = (kind, bucket(id), due, id, now, now);
-            self.db.run(&cql.put_document_due, pointer).await?;
-        }
+        self.point_to(document).await?;
+        let (cql, kind, due) = (&self.db.cql, number(*kind), due.map(Timestamp::millis));
         let applied = match version.cast_signed() {
-            0 => self.db.applied(&cql.make_document, (kind, id, name, due, body)).await?,
+            0 => self.db.applied(&cql.make_document, (kind, id, 1_i64, name, due, body)).await?,
             version => {
                 let next = version.saturating_add(1);
                 let values = (next, name, due, body, kind, id, version);
@@ -79,6 +71,31 @@ impl Inner {
         let version = version.saturating_add(1);
         let written = Document { version, ..document.clone() };
         Ok(self.document(document.kind, id).await? == Some(written))
+    }
+
+    /// Writes a document of another store with the version that it has there, unless it is here.
+    pub(super) async fn move_document(&self, document: &Document) -> Result<(), StoreError> {
+        self.point_to(document).await?;
+        let Document { kind, id, version, name, due, body } = document;
+        let due = due.map(Timestamp::millis);
+        let row = (number(*kind), id, version.cast_signed(), name, due, body);
+        self.db.applied(&self.db.cql.make_document, row).await?;
+        Ok(())
+    }
+
+    /// Writes the pointers to a document.
+    async fn point_to(&self, document: &Document) -> Result<(), StoreError> {
+        let Document { kind, id, name, due, .. } = document;
+        let (cql, kind) = (&self.db.cql, number(*kind));
+        if let Some(name) = name {
+            self.db.run(&cql.put_document_name, (kind, name, id)).await?;
+        }
+        if let Some(due) = due.map(Timestamp::millis) {
+            let now = now_micros();
+            let pointer = (kind, bucket(id), due, id, now, now);
+            self.db.run(&cql.put_document_due, pointer).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn due_documents(

@@ -32,8 +32,8 @@ const TRIES_MAX: usize = 3;
 const TRIM_EVERY: i64 = 256;
 
 /// How long a request's id is remembered, in seconds: far longer than any settlement of it may wait.
-const REQUEST_TTL: i32 = 8 * 24 * 3600;
-const FOREVER: i32 = 0;
+pub(super) const REQUEST_TTL: i32 = 8 * 24 * 3600;
+pub(super) const FOREVER: i32 = 0;
 
 /// An event on its way into the store.
 #[derive(Debug)]

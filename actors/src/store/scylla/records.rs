@@ -27,14 +27,22 @@ impl Inner {
         }
         if let Some(email) = &email {
             // The address first: an address without its account is finished by whoever looks it up.
-            let claim = (email, account.column());
-            if !self.db.applied(&self.db.cql.claim_email, claim).await?
-                && self.email_owner(email).await? != Some(account)
-            {
-                return Err(StoreError::Conflict("another account has this email".to_owned()));
-            }
+            self.claim_email(email, account).await?;
         }
         self.make_account(account, email, at).await
+    }
+
+    pub(super) async fn claim_email(
+        &self,
+        email: &str,
+        account: AccountId,
+    ) -> Result<(), StoreError> {
+        if !self.db.applied(&self.db.cql.claim_email, (email, account.column())).await?
+            && self.email_owner(email).await? != Some(account)
+        {
+            return Err(StoreError::Conflict("another account has this email".to_owned()));
+        }
+        Ok(())
     }
 
     async fn make_account(
@@ -128,15 +136,25 @@ impl Inner {
     }
 
     pub(super) async fn put_partner(&self, partner: Partner) -> Result<(), StoreError> {
+        let names = [partner.publishable_key.clone(), secret_name(&partner.secret_hash)];
+        self.put_partner_named(&partner, &names).await
+    }
+
+    /// Makes a partner or changes it, and lets it be found by these names.
+    pub(super) async fn put_partner_named(
+        &self,
+        partner: &Partner,
+        names: &[String],
+    ) -> Result<(), StoreError> {
         let id = partner.id.column();
-        for name in [partner.publishable_key.clone(), secret_name(&partner.secret_hash)] {
-            if !self.db.applied(&self.db.cql.claim_partner_name, (&name, id)).await?
-                && self.partner_named(&name).await? != Some(id)
+        for name in names {
+            if !self.db.applied(&self.db.cql.claim_partner_name, (name, id)).await?
+                && self.partner_named(name).await? != Some(id)
             {
                 return Err(StoreError::Conflict("another partner has this key".to_owned()));
             }
         }
-        self.db.run(&self.db.cql.put_partner, (id, to_text(&partner)?)).await
+        self.db.run(&self.db.cql.put_partner, (id, to_text(partner)?)).await
     }
 
     pub(super) async fn partners(&self) -> Result<Vec<Partner>, StoreError> {
@@ -177,14 +195,11 @@ impl Inner {
         self: &std::sync::Arc<Self>,
         payout: &Payout,
     ) -> Result<PayoutOutcome, StoreError> {
-        let cql = &self.db.cql;
-        let id = payout.partner.column();
         for _ in 0..PAYOUTS_MAX {
             // Before what is earned: a payout that is booked between makes the condition fail.
             let known = self.paid_out(payout.partner).await?;
             let balance = self.partner_balance(payout.partner).await?;
-            let entry: Option<(i64,)> = self.db.one(&cql.payout, (id, &payout.entry)).await?;
-            if entry.is_some() {
+            if self.payout_booked(payout).await?.is_some() {
                 return Ok(PayoutOutcome::Done(balance.payable()));
             }
             let before = Credits::from_micro(known.unwrap_or(0));
@@ -192,14 +207,7 @@ impl Inner {
             if payout.credits > payable {
                 return Ok(PayoutOutcome::TooMuch(payable));
             }
-            let after = before.plus(payout.credits).micro();
-            let sum = match known {
-                Some(_) => &cql.next_payout,
-                None => &cql.first_payout,
-            };
-            let statements = vec![sum.clone().into(), cql.put_payout.clone().into()];
-            let values = vec![Booked::Sum { after, id, before: known }, Booked::Entry(payout)];
-            match self.db.batch_applied(statements, values).await {
+            match self.book(payout, known).await {
                 Ok(true) => return Ok(PayoutOutcome::Done(payable.minus(payout.credits))),
                 // Another was faster, or it is ours and the first answer was lost: look again.
                 Ok(false) => {}
@@ -207,6 +215,41 @@ impl Inner {
             }
         }
         Err(unavailable(&"the payout was neither booked nor refused"))
+    }
+
+    /// Books a payout if its partner was paid as much as is known; whether it did.
+    async fn book(&self, payout: &Payout, known: Option<i64>) -> Result<bool, StoreError> {
+        let (cql, id) = (&self.db.cql, payout.partner.column());
+        let before = Credits::from_micro(known.unwrap_or(0));
+        let after = before.plus(payout.credits).micro();
+        let sum = match known {
+            Some(_) => &cql.next_payout,
+            None => &cql.first_payout,
+        };
+        let statements = vec![sum.clone().into(), cql.put_payout.clone().into()];
+        let values = vec![Booked::Sum { after, id, before: known }, Booked::Entry(payout)];
+        self.db.batch_applied(statements, values).await
+    }
+
+    /// Books a payout of another store, whatever is payable, unless it is here.
+    pub(super) async fn move_payout(&self, payout: &Payout) -> Result<(), StoreError> {
+        for _ in 0..PAYOUTS_MAX {
+            let known = self.paid_out(payout.partner).await?;
+            if self.payout_booked(payout).await?.is_some() || self.book(payout, known).await? {
+                return Ok(());
+            }
+        }
+        Err(unavailable(&"others book payouts of this partner"))
+    }
+
+    /// What was booked under a payout's name.
+    pub(super) async fn payout_booked(
+        &self,
+        payout: &Payout,
+    ) -> Result<Option<Credits>, StoreError> {
+        let values = (payout.partner.column(), &payout.entry);
+        let row: Option<(i64,)> = self.db.one(&self.db.cql.payout, values).await?;
+        Ok(row.map(|(credits,)| Credits::from_micro(credits)))
     }
 
     /// Whether conditional writes are decided now.

@@ -72,7 +72,7 @@ fn prepare<'a>(
     connection.prepare_cached(&format!("{COLUMNS} {condition}")).map_err(failed)
 }
 
-fn read(kind: DocumentKind, row: &Row<'_>) -> rusqlite::Result<Document> {
+pub(super) fn read(kind: DocumentKind, row: &Row<'_>) -> rusqlite::Result<Document> {
     let version: i64 = row.get(1)?;
     let due: Option<i64> = row.get(3)?;
     Ok(Document {

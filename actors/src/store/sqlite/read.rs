@@ -39,7 +39,8 @@ pub(super) fn many<T: serde::de::DeserializeOwned>(
     bodies.iter().map(|body| from_text(body)).collect()
 }
 
-fn rows<T>(
+/// What a query's rows are read as.
+pub(super) fn rows<T>(
     connection: &Connection,
     sql: &str,
     row: impl Params,
@@ -102,7 +103,7 @@ pub(super) fn history(
 }
 
 /// The events of a query for account, seq, balance after, body.
-fn events(
+pub(super) fn events(
     connection: &Connection,
     sql: &str,
     row: impl Params,
