@@ -132,6 +132,8 @@ async fn who_agreed_is_topped_up_once_when_credits_run_low() {
     assert_eq!(spend(&shop, &buyer.key).await, 200);
     until(async || shop.total(&buyer.key).await > FIVE).await;
     until(async || shown(&shop, &buyer.key).await["charged_this_month"] == 5.0).await;
+    // The balance shows what was decided, the history what is durable.
+    until(async || shop.world.history(&user(&buyer.key)).await.len() > 2).await;
 
     let rows = shop.world.history(&user(&buyer.key)).await;
     let kinds: Vec<_> = rows.iter().map(|row| row["type"].as_str().unwrap()).collect();
