@@ -211,7 +211,7 @@ impl AccountActor {
             }
         };
         state.account.apply(&event);
-        self.note(state, &event, origin);
+        self.note(state, command, &event, origin);
         let answer = state.answer(&event);
         if event.is_durable() {
             let noted = ended(&event).is_some_and(|r| state.checkpoints.remove(&r).is_some());
@@ -244,10 +244,12 @@ impl AccountActor {
     }
 
     /// Keeps the table of requests that run here, beside the directory, true.
-    fn note(&self, state: &Running, event: &Event, origin: Origin) {
+    fn note(&self, state: &Running, command: &Command, event: &Event, origin: Origin) {
         let running = &self.slot.running;
+        let again = matches!(command, Command::Place(place) if place.resumed);
         match event {
             Event::Placed(_) | Event::Renewed { .. } if origin == Origin::There => {}
+            Event::Placed(hold) if again => running.run_again(hold.clone()),
             Event::Placed(hold) => running.run(hold.clone()),
             Event::Renewed { request, .. } => {
                 if let Some(hold) = state.account.hold(*request) {

@@ -250,7 +250,9 @@ impl Directory {
 
     /// The accounts that have a place here.
     pub(crate) fn accounts_here(&self) -> Vec<AccountId> {
-        self.slots.iter().map(|slot| *slot.key()).collect()
+        let mut accounts: Vec<_> = self.slots.iter().map(|slot| *slot.key()).collect();
+        accounts.sort_unstable();
+        accounts
     }
 
     /// The holds of requests that run here.
@@ -258,7 +260,9 @@ impl Directory {
         let of = |account: AccountId, slot: &Slot| {
             slot.running.holds().into_iter().map(move |hold| (account, hold))
         };
-        self.slots.iter().flat_map(|slot| of(*slot.key(), &slot)).collect()
+        let mut holds: Vec<_> = self.slots.iter().flat_map(|slot| of(*slot.key(), &slot)).collect();
+        holds.sort_unstable_by_key(|(account, hold)| (*account, hold.request));
+        holds
     }
 
     /// An account's place, if it has one.

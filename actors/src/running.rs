@@ -29,6 +29,14 @@ impl RunningHolds {
         self.lock().running.insert(hold.request, Running { hold, settled: None });
     }
 
+    /// A hold was placed again in a new incarnation. What has ended meanwhile stays ended: the word of a
+    /// new owner may come after the answer to the request's end.
+    pub(crate) fn run_again(&self, hold: Hold) {
+        if let Some(running) = self.lock().running.get_mut(&hold.request) {
+            *running = Running { hold, settled: None };
+        }
+    }
+
     /// Keeps a hold that runs for longer.
     pub(crate) fn renew(&self, request: RequestId, expires_at: Timestamp) {
         if let Some(running) = self.lock().running.get_mut(&request) {
@@ -81,5 +89,23 @@ impl RunningHolds {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::hold;
+
+    #[test]
+    fn a_hold_that_has_ended_is_not_placed_again_by_a_late_word() {
+        let holds = RunningHolds::default();
+        holds.run(hold(1, 50));
+        let known = holds.holds();
+        holds.run_again(hold(1, 50));
+        assert_eq!(holds.holds(), known);
+        holds.end(RequestId::new(1));
+        holds.run_again(hold(1, 50));
+        assert!(holds.is_empty());
     }
 }

@@ -86,7 +86,7 @@ impl From<StoreError> for AskError {
 /// The running actors.
 #[derive(Debug)]
 pub struct System {
-    directory: Arc<Directory>,
+    pub(crate) directory: Arc<Directory>,
     partners: Arc<Partners>,
     store: Arc<dyn Store>,
     root: ActorRef<Nothing>,

@@ -105,7 +105,7 @@ fn late(request: u128, cost: i64) -> Command {
     Command::Settle { charged, by: SettledBy::Request, at: Timestamp::from_millis(9) }
 }
 
-fn hold(request: u128, micro: i64) -> Hold {
+pub(crate) fn hold(request: u128, micro: i64) -> Hold {
     Hold {
         request: RequestId::new(request),
         amount: Credits::from_micro(micro),

@@ -166,6 +166,9 @@ impl Directory {
         // A new owner that has asked for this node's holds was not told of this one: it is placed again
         // there, under the same name.
         let noted = slot.turn.during(turn, || match (&answer.done, command) {
+            (Done::Placed(hold), Command::Place(place)) if place.resumed => {
+                slot.running.run_again(hold.clone());
+            }
             (Done::Placed(hold), _) => slot.running.run(hold.clone()),
             (Done::Renewed, Command::Renew { request, expires_at }) => {
                 slot.running.renew(*request, *expires_at);

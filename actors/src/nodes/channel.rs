@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use serde::de::DeserializeOwned;
+use tokio::io::BufReader;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -33,6 +35,9 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// Messages that are written together.
 const TOGETHER_MAX: usize = 64;
+
+/// Bytes of one read.
+const READ_BYTES: usize = 64 * 1024;
 
 /// How long a connection may take, with its proofs, and the pause after one that failed.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
@@ -165,17 +170,19 @@ async fn ask_all(member: Member, secret: Arc<[u8]>, mut coming: mpsc::Receiver<A
     while let Some(first) = coming.recv().await {
         let connecting = async {
             let stream = TcpStream::connect(&member.address).await?;
-            stream.set_nodelay(true)?;
-            frames::connect(stream.into_split(), &secret, member.node).await
+            frames::connect(halves(stream)?, &secret, member.node).await
         };
-        let error = match timeout(CONNECT_WAIT, connecting).await {
-            Ok(Ok((from, to))) => talk(from, to, first, &mut coming).await,
-            Ok(Err(error)) => error,
-            Err(late) => late.into(),
-        };
-        tracing::warn!(node = member.node, address = member.address, %error, "a node is away");
+        let connected = timeout(CONNECT_WAIT, connecting).await.map_err(io::Error::from).flatten();
         // Who waits is told now that there is no answer; each of them asks again.
+        let error = match connected {
+            Ok((from, to)) => talk(from, to, first, &mut coming).await,
+            Err(error) => {
+                drop(first);
+                error
+            }
+        };
         while coming.try_recv().is_ok() {}
+        tracing::warn!(node = member.node, address = member.address, %error, "a node is away");
         sleep(CONNECT_AGAIN).await;
     }
 }
@@ -251,8 +258,7 @@ async fn accept_all(listener: TcpListener, secret: Arc<[u8]>, me: u64, door: Doo
 
 /// Answers what comes over one connection.
 async fn answer_all(stream: TcpStream, secret: &[u8], me: u64, door: Door) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let meeting = frames::accept(stream.into_split(), secret, me);
+    let meeting = frames::accept(halves(stream)?, secret, me);
     let (mut from, mut to) = timeout(CONNECT_WAIT, meeting).await??;
     let (answers, mut answered) = mpsc::channel::<Vec<u8>>(QUEUE_MAX);
     let room = Arc::new(Semaphore::new(ASKS_AT_ONCE));
@@ -283,6 +289,13 @@ async fn answer_all(stream: TcpStream, secret: &[u8], me: u64, door: Door) -> io
         Ok(())
     };
     tokio::select! { ended = reading => ended, ended = writing => ended }
+}
+
+/// Both halves of a connection. Many small frames are read at a time.
+fn halves(stream: TcpStream) -> io::Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf)> {
+    stream.set_nodelay(true)?;
+    let (from, to) = stream.into_split();
+    Ok((BufReader::with_capacity(READ_BYTES, from), to))
 }
 
 fn numbered(number: u64, body: &[u8]) -> Vec<u8> {

@@ -30,6 +30,7 @@ pub struct MemoryStore {
     /// The epochs under which a node has taken its accounts; `None` for a store of one node.
     epochs: Option<Mutex<Epochs>>,
     failing: AtomicBool,
+    losing: AtomicBool,
 }
 
 impl MemoryStore {
@@ -37,7 +38,18 @@ impl MemoryStore {
     #[must_use]
     pub fn of_node(&self) -> Self {
         let epochs = Some(Mutex::default());
-        Self { state: Arc::clone(&self.state), epochs, failing: AtomicBool::new(false) }
+        Self { state: Arc::clone(&self.state), epochs, ..Self::default() }
+    }
+
+    /// Loses every answer of what was done, or heals it.
+    pub fn lose_answers(&self, losing: bool) {
+        self.losing.store(losing, Ordering::Relaxed);
+    }
+
+    /// How many events were refused because their writer had lost the account.
+    #[must_use]
+    pub fn fenced(&self) -> u64 {
+        lock(&self.state).fenced
     }
 
     /// Makes every call fail as unavailable, or heals it.
@@ -49,11 +61,16 @@ impl MemoryStore {
         &self,
         work: impl FnOnce(&mut State) -> Result<T, StoreError>,
     ) -> Answered<'_, T> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let result = if self.failing.load(Ordering::Relaxed) {
             Err(StoreError::Unavailable("told to fail".to_owned()))
         } else {
             work(&mut state)
+        };
+        let result = if self.losing.load(Ordering::Relaxed) {
+            result.and(Err(StoreError::Unavailable("told to lose the answer".to_owned())))
+        } else {
+            result
         };
         Box::pin(std::future::ready(result))
     }
@@ -72,6 +89,8 @@ impl Store for MemoryStore {
     fn load(&self, account: AccountId) -> Answered<'_, Option<Loaded>> {
         self.run(|state| {
             if let Some(epochs) = &self.epochs {
+                // A former owner may have written one that the settling owner did not know.
+                state.forget_settled();
                 lock(epochs).insert(account, state.next_epoch(account));
             }
             Ok(state.load(account))

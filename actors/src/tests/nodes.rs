@@ -1,6 +1,9 @@
 //! Several nodes over one store in memory, on a network that loses what it is told to: one decides, and
 //! what it did not make durable is asked again of the next.
 
+#[cfg(feature = "planted-faults")]
+mod seeded;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

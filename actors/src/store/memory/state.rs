@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) emails: HashMap<String, AccountId>,
     pub(super) documents: Documents,
     pub(super) epochs: Epochs,
+    /// Events that were refused because their writer had lost the account.
+    pub(super) fenced: u64,
     pub(super) members: BTreeMap<u64, (Member, Instant)>,
     pub(super) notices: Vec<(i64, String)>,
 }
@@ -82,6 +84,7 @@ impl State {
             let stale = epochs.is_some_and(|own| own.get(&account) != self.epochs.get(&account));
             let is_event = matches!(write.as_ref(), Write::Event { .. });
             let refused = is_event && stale && !planted(Fault::SkipFence);
+            self.fenced = self.fenced.saturating_add(u64::from(refused));
             let written = if refused { Err(Rejection::Fenced) } else { self.write(write) };
             if let Err(why) = written {
                 broken.insert(write.account());
@@ -89,6 +92,12 @@ impl State {
             }
         }
         rejected
+    }
+
+    /// Forgets checkpoints of requests that are settled.
+    pub(super) fn forget_settled(&mut self) {
+        let requests = &self.requests;
+        self.checkpoints.retain(|request, _| !requests.contains_key(&(*request, 1)));
     }
 
     pub(super) fn write(&mut self, write: &Write) -> Result<(), Rejection> {
