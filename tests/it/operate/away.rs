@@ -137,6 +137,8 @@ async fn flood(site: &Site, gateway: &Arc<Process>, user: &User) -> Vec<JoinHand
         .await;
     }
     let begun = begun(site.providers.counts().requests);
+    // For an account that is active the store is not asked before the provider is.
+    assert!(begun > 0, "none of {} were begun", asked.len());
     assert!(begun <= QUEUE + 2 * WAVE, "{begun} of {} were begun", asked.len());
     asked
 }
