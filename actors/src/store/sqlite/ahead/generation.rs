@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use opencredits_schema::AccountId;
-use rusqlite::{Connection, OptionalExtension as _, Params, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, Transaction, params};
 
 use crate::store::event_keys::EventKeys;
 use crate::store::sqlite::commit::{bytes, stored_seq};
@@ -56,6 +56,18 @@ pub(super) fn check(
     waiting: &[&Generation],
     probe: &Probe,
 ) -> Result<Option<Effects>, StoreError> {
+    // One look at one moment of the database: each statement by itself would lock and unlock it.
+    let looking = probe.look()?;
+    let effects = next_and_new(batch, waiting, probe);
+    looking.finish().map_err(failed)?;
+    effects
+}
+
+fn next_and_new(
+    batch: &Batch,
+    waiting: &[&Generation],
+    probe: &Probe,
+) -> Result<Option<Effects>, StoreError> {
     let mut effects = Effects::default();
     for write in batch.iter() {
         let Write::Event { event, head, .. } = write.as_ref() else { continue };
@@ -82,6 +94,11 @@ pub(super) struct Probe(Connection);
 impl Probe {
     pub(super) const fn new(connection: Connection) -> Self {
         Self(connection)
+    }
+
+    /// Begins a read of one state of the database.
+    fn look(&self) -> Result<Transaction<'_>, StoreError> {
+        self.0.unchecked_transaction().map_err(failed)
     }
 
     fn seq(&self, account: AccountId) -> Result<Option<u64>, StoreError> {

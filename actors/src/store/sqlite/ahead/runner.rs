@@ -15,9 +15,9 @@ use crate::store::sqlite::{commit, unavailable};
 use crate::store::{Batch, Rejected, StoreError};
 
 /// How long writes gather: the longer, the more of them change the same pages.
-const GATHER: Duration = Duration::from_secs(1);
+const GATHER: Duration = Duration::from_secs(5);
 /// So many do not wait longer; with as many more behind them, new ones wait for the database.
-const GATHERED_MAX: usize = 8192;
+const GATHERED_MAX: usize = 16_384;
 /// The pause after the database took a generation not.
 const RETRY: Duration = Duration::from_millis(200);
 
