@@ -1,5 +1,7 @@
 //! What operators see: the log, and the metrics by their names.
 
+mod lines;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -12,6 +14,7 @@ use opencredits_schema::Provider;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogConfig;
+use lines::Lines;
 
 /// Answers, by route and class of status.
 pub const REQUESTS: &str = "opencredits_requests_total";
@@ -77,12 +80,35 @@ pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 #[error("metrics cannot be recorded: {0}")]
 pub struct RecorderError(String);
 
-/// Starts the log on standard error. In one process the first call counts.
-pub fn start_log(config: &LogConfig) {
+/// The log while it is kept; dropped, it writes what has gathered.
+#[must_use = "its last lines leave when it is dropped"]
+pub struct Log(Lines);
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Nobody else could be told that it cannot be written.
+        self.0.leave().ok();
+    }
+}
+
+/// Starts the log on standard error. In one process the first call counts. A kill takes the lines of
+/// the last hundredth of a second, but for warnings and errors.
+///
+/// # Errors
+/// When the system has no more threads.
+pub fn start_log(config: &LogConfig) -> io::Result<Log> {
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = Lines::start(io::stderr())?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
     // Several gateways in one process (the tests, the demo) share the log of the first.
     drop(if config.json { log.json().try_init() } else { log.try_init() });
+    Ok(Log(lines))
 }
 
 /// Starts the metrics, of which one process has one set; `render()` on the handle gives the text
@@ -324,7 +350,7 @@ mod tests {
     #[test]
     fn a_second_log_in_the_process_is_harmless() {
         for json in [true, false] {
-            start_log(&LogConfig { filter: "warn".to_owned(), json });
+            drop(start_log(&LogConfig { filter: "warn".to_owned(), json }).unwrap());
         }
     }
 }

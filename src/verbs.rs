@@ -70,7 +70,7 @@ fn try_run(cli: &Cli, environment: &[(String, String)]) -> Result<ExitCode, Fail
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
-    telemetry::start_log(&config.log);
+    let _log = telemetry::start_log(&config.log)?;
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
