@@ -131,6 +131,32 @@ async fn balance(system: &System, account: AccountId) -> (i64, i64) {
     (view.balance.micro(), view.held.micro())
 }
 
+/// How long an ask waits that comes right after so many that are committed together.
+async fn wait_behind(writes: u64) -> Duration {
+    let system = Arc::new(start(Arc::new(MemoryStore::default()), writes).await);
+    for number in 1..=writes {
+        system.view(AccountId::new(number)).await.unwrap();
+    }
+    let mut together = tokio::task::JoinSet::new();
+    for number in 1..=writes {
+        let system = Arc::clone(&system);
+        let grant = grant(&format!("a{number}"), 10);
+        together.spawn(async move { system.ask(AccountId::new(number), grant).await });
+    }
+    for answer in together.join_all().await {
+        answer.unwrap();
+    }
+    let asked = tokio::time::Instant::now();
+    system.ask(ACCOUNT, grant("b", 10)).await.unwrap();
+    asked.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_many_writes_more_gather() {
+    assert_eq!(wait_behind(7).await, Duration::ZERO);
+    assert_eq!(wait_behind(8).await, Duration::from_millis(1));
+}
+
 /// The same story over every store, and balanced books in the end.
 async fn over_all<F: Future<Output = System>>(story: impl Fn(Arc<dyn Store>) -> F) {
     for ground in [Ground::memory(), Ground::sqlite(), Ground::scylla().await] {
