@@ -116,7 +116,8 @@ pub fn filter(
                     peer,
                     body: Bytes::new(),
                 };
-                serve(Arc::clone(&gateway), side, head, body)
+                // hyper keeps the place of a request's future for as long as its connection is open.
+                Box::pin(serve(Arc::clone(&gateway), side, head, body))
             },
         )
 }

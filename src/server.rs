@@ -38,6 +38,10 @@ use linger::{Linger, Unread};
 /// How long the loop rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Most that is read of a connection at once. Larger pieces of a body are no faster to read, and each is
+/// memory that the allocator does not use again soon.
+const READ_MAX: usize = 64 << 10;
+
 /// The bounds of one listener.
 #[derive(Clone, Debug)]
 pub struct ServerLimits {
@@ -116,6 +120,7 @@ impl Door {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
+            .max_buf_size(limits.max_headers.max(READ_MAX))
             .max_header_size(limits.max_headers);
         Self {
             http,

@@ -18,9 +18,9 @@ const PARTS: [(&str, u64, u64); 3] =
     [("request", 28_000, 22), ("chunk", 5_100, 0), ("account", 7_300, 4)];
 
 /// System calls of a plain request, with all that its durable charge takes.
-const CALLS_A_REQUEST: u64 = 27;
+const CALLS_A_REQUEST: u64 = 22;
 /// System calls of a chunk of a stream, and of ten that the provider writes at once.
-const CALLS_A_CHUNK: u64 = 5;
+const CALLS_A_CHUNK: u64 = 4;
 const CALLS_OF_TEN_CHUNKS: u64 = 3;
 
 const REQUESTS: u64 = 400;
