@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming as UpstreamBody;
 use opencredits_schema::{Basis, Credits, Partner, Provider, Status, Usage};
-use opencredits_wire::{Dialect, Meter, Request, add_cost, usage_of_body};
+use opencredits_wire::{Dialect, Meter, add_cost, usage_of_body};
 
 use crate::auth::Caller;
 use crate::config::OnClientGone;
@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::limits::OpenStream;
 use crate::live::{Live, Open, Receipt, Terms};
 use crate::place::{Asked, Placed, Wish};
-use crate::plan::{Plan, Translation, upstream_path};
+use crate::plan::{Plan, Translation, kept_body, upstream_path};
 use crate::provider_error::provider_error;
 use crate::relay::Relay;
 use crate::request::Incoming;
@@ -30,9 +30,6 @@ const BALANCE: HeaderName = HeaderName::from_static("x-opencredits-balance");
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-opencredits-max-tokens");
 const BUDGET_TOKENS: HeaderName = HeaderName::from_static("x-opencredits-budget-tokens");
 const COST: HeaderName = HeaderName::from_static("x-opencredits-cost");
-
-/// The least that hyper sets aside to read from a connection.
-const BUFFER: usize = 8 << 10;
 
 /// An answer: whole, or a stream that settles at its end.
 #[derive(Debug)]
@@ -128,7 +125,7 @@ fn open(
         dialect,
         upstream,
         input_estimate: sent.input_estimate(&model),
-        countable: counts.then(|| kept(&asked)),
+        countable: counts.then(|| kept_body(&asked)),
         model,
         book,
         rate: partner.referral_rate,
@@ -136,14 +133,6 @@ fn open(
         searches,
     };
     Open::new(Arc::clone(gateway), Live::new(terms, meter))
-}
-
-/// A request's body for as long as its answer takes. A stream takes long, and a small body is a piece of
-/// its connection's buffer, which it would keep whole.
-fn kept(asked: &Request) -> Bytes {
-    let body = asked.body();
-    let copied = asked.stream() && body.len() < BUFFER;
-    if copied { Bytes::copy_from_slice(body) } else { body.clone() }
 }
 
 /// A request between its hold and its settlement.

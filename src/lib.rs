@@ -25,6 +25,7 @@ mod key_uses;
 pub mod keys;
 pub mod limits;
 pub mod live;
+mod lock;
 pub mod models;
 pub mod moving;
 pub mod partner_api;

@@ -1,7 +1,7 @@
 //! A running request: its hold, its metering, its one settlement.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::checkout;
 use crate::gateway::Gateway;
+use crate::lock::lock;
 
 /// What was agreed when the hold was placed; nothing that changes later touches it.
 #[derive(Clone, Debug)]
@@ -390,8 +391,4 @@ async fn ask_end(
         Done::Placed(_) | Done::Renewed | Done::Moved => Credits::ZERO,
     };
     Ok(Receipt { charge, balance: answer.balance })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

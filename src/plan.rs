@@ -15,6 +15,9 @@ use opencredits_wire::{Dialect, Request, upstream_dialect};
 use crate::error::{ApiError, ErrorCode, SHOULD_RETRY};
 use crate::gateway::Gateway;
 
+/// The least that hyper sets aside to read from a connection.
+const BUFFER: usize = 8 << 10;
+
 const FALSE: HeaderValue = HeaderValue::from_static("false");
 
 /// A request that is served: the client's words, and the provider's.
@@ -76,7 +79,7 @@ impl Plan {
             created,
             usage_chunk: self.asked.wants_usage_chunk(),
             input_estimate: self.sent.input_estimate(&self.model),
-            body: self.asked.body().clone(),
+            body: kept_body(&self.asked),
         };
         Some(Translation { provider: self.model.provider, from, to, asked })
     }
@@ -153,6 +156,14 @@ fn resolved(gateway: &Gateway, account: AccountId, body: Bytes) -> Result<Bytes,
     let find = |id: &str| gateway.recent_items.find(account, id, now).map(|json| json.to_string());
     let resolved = responses::resolve_references(&body, find)?;
     Ok(resolved.map_or(body, Bytes::from))
+}
+
+/// A request's body for as long as its answer takes. A stream takes long, and a small body is a piece of
+/// its connection's buffer, which it would keep whole.
+pub(crate) fn kept_body(asked: &Request) -> Bytes {
+    let body = asked.body();
+    let copied = asked.stream() && body.len() < BUFFER;
+    if copied { Bytes::copy_from_slice(body) } else { body.clone() }
 }
 
 /// Where a provider is asked in a dialect. Claude Code's `?beta=true` goes along; nothing else of

@@ -1,7 +1,8 @@
 //! The journal: makes what accounts decided durable, everything that waits in one commit.
 //!
-//! While one commit runs the next batch fills, and for a moment longer where many write. The queue lives outside the actor, so a panic in it
-//! loses nothing: the batch in work is given to the store again, and stores know a repeat.
+//! While one commit runs the next batch fills, and for a moment longer where many write. The queue lives
+//! outside the actor, so a panic in it loses nothing: the batch in work is given to the store again, and
+//! stores know a repeat.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -2,7 +2,7 @@
 //! whoever asks from this machine.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -14,6 +14,7 @@ use crate::answer::json;
 use crate::config::Config;
 use crate::error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
+use crate::lock::lock;
 use crate::request::Incoming;
 
 /// Mails that the development mailbox keeps.
@@ -81,7 +82,7 @@ impl Mailer {
                 sent.map(|_| ()).map_err(|error| failed().with_source(error))
             }
             Self::Kept(kept) => {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = lock(kept);
                 kept.push_front(mail);
                 kept.truncate(KEPT_MAX);
                 Ok(())
@@ -102,7 +103,7 @@ pub(super) fn mailbox(gateway: &Gateway, request: &Incoming) -> Result<Response<
         return Err(ApiError::not_found());
     };
     let email = request.param("email").unwrap_or_default().to_lowercase();
-    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = lock(kept);
     let messages: Vec<&Mail> = kept.iter().filter(|mail| mail.to == email).collect();
     json(StatusCode::OK, &Messages { messages })
 }

@@ -4,11 +4,13 @@
 //! hold up who writes. Warnings and errors leave at once, with all that came before them.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::lock::lock;
 
 /// How long lines gather: what a kill takes of them.
 const GATHER: Duration = Duration::from_millis(10);
@@ -109,15 +111,14 @@ impl Write for Line<'_> {
     }
 }
 
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{self, Receiver, Sender};
 
     use super::*;
+
+    /// Longer than lines take, however busy the machine is.
+    const WAIT: Duration = Duration::from_secs(60);
 
     /// An output that tells each write.
     struct Told(Sender<String>);
@@ -164,7 +165,7 @@ mod tests {
         all.split_inclusive('\n').for_each(|text| write(&lines, text));
         let mut came = String::new();
         while came.len() < all.len() {
-            came.push_str(&writes.recv().unwrap());
+            came.push_str(&writes.recv_timeout(WAIT).unwrap());
         }
         assert_eq!(came, all);
     }
