@@ -8,19 +8,20 @@ use std::hint::black_box;
 use bytes::Bytes;
 use opencredits_loadtest::bench::commands::{grant, place, settle};
 use opencredits_schema::{Account, AccountId, Command, KeyId, PriceBook, Provider, RequestId};
-use opencredits_wire::{Dialect, Edits, Meter, Request};
+use opencredits_wire::{Dialect, Edits, Meter, Request, usage_of_body};
 
 type Failure = Box<dyn std::error::Error>;
 
 const MODEL: &str = "openai/gpt-4o";
 
 fn main() -> Result<(), Failure> {
-    let usage = "hot_path request|chunk|account TIMES";
+    let usage = "hot_path request|answer|chunk|account TIMES";
     let mut arguments = std::env::args().skip(1);
     let part = arguments.next().ok_or(usage)?;
     let times: u64 = arguments.next().ok_or(usage)?.parse()?;
     let mut run: Box<dyn FnMut() -> Result<(), Failure>> = match part.as_str() {
         "request" => requests()?,
+        "answer" => answers(),
         "chunk" => chunks(),
         "account" => places_and_settles()?,
         _ => return Err(usage.into()),
@@ -53,6 +54,26 @@ fn requests() -> Result<Box<dyn FnMut() -> Result<(), Failure>>, Failure> {
         black_box(request.upstream_body(&model, Edits::default()));
         Ok(())
     }))
+}
+
+/// What a chat completion of 50 tokens says that it used.
+fn answers() -> Box<dyn FnMut() -> Result<(), Failure>> {
+    let words = "The quick brown fox jumps over the lazy dog. ".repeat(5);
+    let body = format!(
+        "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1766084611,\
+         \"model\":\"gpt-4o-2024-08-06\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
+         \"content\":\"{words}\",\"refusal\":null}},\"logprobs\":null,\"finish_reason\":\"stop\"}}],\
+         \"usage\":{{\"prompt_tokens\":150,\"completion_tokens\":50,\"total_tokens\":200,\
+         \"prompt_tokens_details\":{{\"cached_tokens\":0,\"audio_tokens\":0}},\
+         \"completion_tokens_details\":{{\"reasoning_tokens\":0,\"audio_tokens\":0,\
+         \"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}}},\
+         \"service_tier\":\"default\"}}"
+    );
+    Box::new(move || {
+        let told = usage_of_body(Provider::OpenAi, Dialect::ChatCompletions, body.as_bytes());
+        black_box(told.ok_or("it tells no usage")?);
+        Ok(())
+    })
 }
 
 /// A chunk of a stream, metered.

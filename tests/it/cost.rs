@@ -14,8 +14,8 @@ use crate::operate::process::Process;
 use crate::support::{User, chat};
 
 /// Instructions and allocations of one turn of a part of `loadtest/examples/hot_path.rs`.
-const PARTS: [(&str, u64, u64); 3] =
-    [("request", 28_000, 22), ("chunk", 5_100, 0), ("account", 7_300, 4)];
+const PARTS: [(&str, u64, u64); 4] =
+    [("request", 28_000, 22), ("answer", 21_500, 7), ("chunk", 5_100, 0), ("account", 7_300, 4)];
 
 /// System calls of a plain request, with all that its durable charge takes.
 const CALLS_A_REQUEST: u64 = 22;

@@ -17,4 +17,4 @@ pub use request::{
 };
 pub use sse::{EVENT_MAX, Event, Scanner, SseError};
 pub use upstream_error::{InBandError, UpstreamFault, classify_error};
-pub use usage::{GoogleUsage, usage_of_body};
+pub use usage::usage_of_body;

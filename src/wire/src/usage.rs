@@ -3,6 +3,7 @@
 
 mod anthropic;
 mod google;
+mod node;
 mod openai;
 mod xai;
 
@@ -11,10 +12,10 @@ mod tests;
 
 use opencredits_schema::{Provider, Tier, Usage};
 use serde::Deserialize;
-use serde_json::Value;
 
 pub(crate) use anthropic::AnthropicUsage;
-pub use google::GoogleUsage;
+pub(crate) use google::GoogleUsage;
+pub(crate) use node::Node;
 
 use crate::Dialect;
 
@@ -23,13 +24,15 @@ use crate::Dialect;
 #[must_use]
 pub fn usage_of_body(provider: Provider, dialect: Dialect, body: &[u8]) -> Option<Usage> {
     #[derive(Deserialize)]
-    struct Body {
-        usage: Option<Value>,
-        service_tier: Option<Value>,
-        #[serde(rename = "usageMetadata")]
-        usage_metadata: Option<Value>,
+    struct Body<'a> {
+        #[serde(borrow)]
+        usage: Option<Node<'a>>,
+        #[serde(borrow)]
+        service_tier: Option<Node<'a>>,
+        #[serde(borrow, rename = "usageMetadata")]
+        usage_metadata: Option<Node<'a>>,
     }
-    let body: Body = serde_json::from_slice(body).ok()?;
+    let body: Body<'_> = serde_json::from_slice(body).ok()?;
     if let (Provider::Google, Some(metadata)) = (provider, &body.usage_metadata) {
         let mut google = GoogleUsage::default();
         google.merge(metadata);
@@ -51,7 +54,7 @@ pub fn usage_of_body(provider: Provider, dialect: Dialect, body: &[u8]) -> Optio
 }
 
 /// The `usage` object of OpenAI's dialect, as this provider means it.
-pub(crate) fn chat(provider: Provider, usage: &Value) -> Option<Usage> {
+pub(crate) fn chat(provider: Provider, usage: &Node<'_>) -> Option<Usage> {
     match provider {
         Provider::XAi => xai::usage(usage),
         Provider::OpenAi | Provider::Google | Provider::Anthropic => openai::usage(usage),
@@ -59,8 +62,8 @@ pub(crate) fn chat(provider: Provider, usage: &Value) -> Option<Usage> {
 }
 
 /// The tier that a provider's word means; a word of tomorrow is no word.
-pub(crate) fn tier(word: &Value) -> Option<Tier> {
-    let word = word.as_str()?.to_ascii_lowercase();
+pub(crate) fn tier(word: &Node<'_>) -> Option<Tier> {
+    let word = word.as_word()?.to_ascii_lowercase();
     match word.strip_prefix("service_tier_").unwrap_or(&word) {
         // OpenAI's `scale` is committed capacity, which no list price tells.
         "default" | "standard" | "scale" => Some(Tier::Standard),
@@ -73,8 +76,8 @@ pub(crate) fn tier(word: &Value) -> Option<Tier> {
 }
 
 /// The count at a path. `null` and what is no count are absent.
-fn count(value: &Value, path: &[&str]) -> Option<u64> {
-    path.iter().try_fold(value, |value, key| value.get(key))?.as_u64()
+fn count(value: &Node<'_>, path: &[&str]) -> Option<u64> {
+    path.iter().try_fold(value, |value, key| value.get(key))?.as_count()
 }
 
 /// A part of a whole, taken out of what is left of it: parts never sum to more than the whole.

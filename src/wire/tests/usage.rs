@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use opencredits_schema::{Basis, Provider, Tier, ToolCalls, Usage};
-use opencredits_wire::{Dialect, GoogleUsage, Meter, StreamEnd, usage_of_body};
+use opencredits_wire::{Dialect, Meter, StreamEnd, usage_of_body};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -65,24 +65,6 @@ fn xai_tells_its_tool_calls() {
     let expected =
         ToolCalls { web_search: 2, x_search: 3, code_execution: 4, file_search: 5, web_fetch: 0 };
     assert_eq!(chat(Provider::XAi, usage).unwrap().tool_calls, expected);
-}
-
-#[test]
-fn b6_gemini_bills_thoughts_and_tool_results_and_reads_the_cache_out_of_the_prompt() {
-    let mut usage = GoogleUsage::default();
-    assert_eq!(usage.usage(), None);
-    usage.merge(&json!({"promptTokenCount": 100, "cachedContentTokenCount": 40,
-        "thoughtsTokenCount": 7, "toolUsePromptTokenCount": 11, "serviceTier": "flex"}));
-    usage.merge(&json!({"promptTokenCount": 100, "candidatesTokenCount": 5}));
-    let expected = Usage {
-        input: 71,
-        cache_read: 40,
-        output: 12,
-        reasoning: 7,
-        tier: Tier::Flex,
-        ..Usage::default()
-    };
-    assert_eq!(usage.usage(), Some(expected));
 }
 
 #[test]

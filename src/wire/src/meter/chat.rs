@@ -6,12 +6,11 @@ use memchr::memmem::Finder;
 use opencredits_schema::{Basis, Provider, Tier, Usage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 
 use super::Verdict;
 use super::seen::Seen;
 use crate::upstream_error::InBandError;
-use crate::usage;
+use crate::usage::{self, Node};
 
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
@@ -33,11 +32,13 @@ pub(super) struct Chat {
 
 /// The few fields of a chunk that matter.
 #[derive(Deserialize)]
-struct Chunk {
+struct Chunk<'a> {
     choices: Option<Vec<Choice>>,
-    usage: Option<Value>,
-    service_tier: Option<Value>,
-    error: Option<Value>,
+    #[serde(borrow)]
+    usage: Option<Node<'a>>,
+    #[serde(borrow)]
+    service_tier: Option<Node<'a>>,
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +74,7 @@ impl Chat {
         // One chunk tells the tier for all of them; a full parse of each would cost twenty times
         // the search.
         let matters = !self.parsed_one || tells(&USAGE, data) || tells(&ERROR, data);
-        match matters.then(|| serde_json::from_slice::<Chunk>(data)) {
+        match matters.then(|| serde_json::from_slice::<Chunk<'_>>(data)) {
             Some(Ok(chunk)) => self.read_chunk(&chunk, data),
             Some(Err(_)) | None => Verdict::Content,
         }
@@ -87,7 +88,7 @@ impl Chat {
         Some((usage, basis))
     }
 
-    fn read_chunk(&mut self, chunk: &Chunk, data: &[u8]) -> Verdict {
+    fn read_chunk(&mut self, chunk: &Chunk<'_>, data: &[u8]) -> Verdict {
         self.parsed_one = true;
         if chunk.error.is_some() {
             return Verdict::Failed(InBandError::read(data));

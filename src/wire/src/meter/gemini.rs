@@ -5,12 +5,11 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use opencredits_schema::{Basis, Usage};
 use serde::Deserialize as _;
-use serde_json::Value;
 
 use super::Verdict;
 use super::seen::Seen;
 use crate::upstream_error::InBandError;
-use crate::usage::GoogleUsage;
+use crate::usage::{GoogleUsage, Node};
 
 static CONTENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"content\""));
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usageMetadata\""));
@@ -29,7 +28,7 @@ pub(super) struct Gemini {
 impl Gemini {
     pub(super) fn read(&mut self, data: &[u8], seen: &mut Seen) -> Verdict {
         if data.trim_ascii_start().starts_with(b"{") && ERROR.find(data).is_some() {
-            let chunk: Value = serde_json::from_slice(data).unwrap_or_default();
+            let chunk = serde_json::from_slice(data).unwrap_or(Node::Null);
             if chunk.get("error").is_some_and(|error| !error.is_null()) {
                 return Verdict::Failed(InBandError::read(data));
             }
@@ -61,8 +60,8 @@ impl Gemini {
 
 /// The value that stands behind a key, the last one of the chunk. Text can't hold the key: its
 /// quotation marks are escaped.
-fn value_of(key: &Finder<'_>, data: &[u8]) -> Option<Value> {
+fn value_of<'a>(key: &Finder<'_>, data: &'a [u8]) -> Option<Node<'a>> {
     let at = key.find_iter(data).last()?;
     let rest = data.get(at + key.needle().len()..)?.trim_ascii_start().strip_prefix(b":")?;
-    Value::deserialize(&mut serde_json::Deserializer::from_slice(rest)).ok()
+    Node::deserialize(&mut serde_json::Deserializer::from_slice(rest)).ok()
 }

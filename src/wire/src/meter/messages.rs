@@ -7,12 +7,11 @@ use memchr::memmem::Finder;
 use opencredits_schema::{Basis, Usage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 
 use super::Verdict;
 use super::seen::Seen;
 use crate::upstream_error::InBandError;
-use crate::usage::AnthropicUsage;
+use crate::usage::{AnthropicUsage, Node};
 
 static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"delta\""));
 static BLOCK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"content_block\""));
@@ -68,12 +67,14 @@ impl Messages {
 
     fn start(&mut self, data: &[u8]) {
         #[derive(Deserialize)]
-        struct Start {
-            message: Message,
+        struct Start<'a> {
+            #[serde(borrow)]
+            message: Message<'a>,
         }
         #[derive(Deserialize)]
-        struct Message {
-            usage: Option<Value>,
+        struct Message<'a> {
+            #[serde(borrow)]
+            usage: Option<Node<'a>>,
         }
         if let Ok(Start { message: Message { usage: Some(usage) } }) = serde_json::from_slice(data)
         {
@@ -83,14 +84,15 @@ impl Messages {
 
     fn delta(&mut self, data: &[u8]) -> Verdict {
         #[derive(Deserialize)]
-        struct Delta {
-            usage: Option<Value>,
+        struct Delta<'a> {
+            #[serde(borrow)]
+            usage: Option<Node<'a>>,
         }
         let Ok(Delta { usage: Some(usage) }) = serde_json::from_slice(data) else {
             return Verdict::Content;
         };
         self.usage.merge(&usage);
-        self.is_final |= usage.get("output_tokens").is_some_and(Value::is_u64);
+        self.is_final |= usage.get("output_tokens").and_then(Node::as_count).is_some();
         if self.hold_usage { Verdict::Hold } else { Verdict::Content }
     }
 }
@@ -98,9 +100,10 @@ impl Messages {
 /// The kind of an event without an `event:` line.
 fn kind_of(data: &[u8]) -> Vec<u8> {
     #[derive(Deserialize)]
-    struct Kind {
-        r#type: Option<Value>,
+    struct Kind<'a> {
+        #[serde(borrow)]
+        r#type: Option<Node<'a>>,
     }
     let kind = serde_json::from_slice(data).ok().and_then(|Kind { r#type }| r#type);
-    kind.as_ref().and_then(Value::as_str).unwrap_or_default().into()
+    kind.as_ref().and_then(Node::as_word).unwrap_or_default().into()
 }

@@ -1,9 +1,8 @@
 //! Anthropic's usage: told in pieces, the last value of each field counts.
 
 use opencredits_schema::{Tier, ToolCalls, Usage};
-use serde_json::Value;
 
-use super::{count, take, tier};
+use super::{Node, count, take, tier};
 
 /// The longest name of a place that is kept, in bytes.
 const GEO_MAX: usize = 32;
@@ -39,7 +38,7 @@ struct Iterations {
 impl AnthropicUsage {
     /// Takes a `usage` object: of a body, of `message_start`, of a `message_delta`. Its numbers
     /// are cumulative and replace the earlier ones; an absent or null field keeps them.
-    pub(crate) fn merge(&mut self, usage: &Value) {
+    pub(crate) fn merge(&mut self, usage: &Node<'_>) {
         let latest = |field: &mut Option<u64>, path: &[&str]| {
             *field = count(usage, path).or(*field);
         };
@@ -53,13 +52,13 @@ impl AnthropicUsage {
         latest(&mut self.web_search, &["server_tool_use", "web_search_requests"]);
         latest(&mut self.web_fetch, &["server_tool_use", "web_fetch_requests"]);
         self.tier = usage.get("service_tier").and_then(tier).or(self.tier);
-        let speed = usage.get("speed").and_then(Value::as_str);
+        let speed = usage.get("speed").and_then(Node::as_word);
         self.fast = speed.map(|speed| speed == "fast").or(self.fast);
-        let geo = usage.get("inference_geo").and_then(Value::as_str);
+        let geo = usage.get("inference_geo").and_then(Node::as_word);
         if let Some(geo) = geo.filter(|geo| geo.len() <= GEO_MAX) {
             self.geo = Some(geo.to_owned());
         }
-        if let Some(entries) = usage.get("iterations").and_then(Value::as_array) {
+        if let Some(entries) = usage.get("iterations").and_then(Node::as_list) {
             self.iterations = Some(Iterations::read(entries));
         }
     }
@@ -108,7 +107,7 @@ impl AnthropicUsage {
 impl Iterations {
     /// Only passes of type `message` are in the top-level numbers (13 of 13 recorded): a
     /// compaction or an advisor is billed on top. A fallback takes the top-level numbers over.
-    fn read(entries: &[Value]) -> Self {
+    fn read(entries: &[Node<'_>]) -> Self {
         let mut read = Self::default();
         let mut own = Usage::default();
         let mut fell_back = false;
@@ -116,13 +115,13 @@ impl Iterations {
             let mut pass = AnthropicUsage::default();
             pass.merge(entry);
             let pass = pass.tokens();
-            let kind = entry.get("type").and_then(Value::as_str).unwrap_or("message");
+            let kind = entry.get("type").and_then(Node::as_word).unwrap_or("message");
             if kind == "message" {
                 add(&mut own, &pass);
                 continue;
             }
             fell_back |= kind == "fallback_message";
-            let model = entry.get("model").and_then(Value::as_str).map(str::to_owned);
+            let model = entry.get("model").and_then(Node::as_word).map(str::to_owned);
             read.others.push((model, pass));
         }
         read.replaced = fell_back.then_some(own);

@@ -1,13 +1,12 @@
 //! Google's usage: told in every chunk, cumulative.
 
 use opencredits_schema::{Tier, Usage};
-use serde_json::Value;
 
-use super::{count, take, tier};
+use super::{Node, count, take, tier};
 
 /// The usage of one native Gemini answer so far.
 #[derive(Clone, Debug, Default)]
-pub struct GoogleUsage {
+pub(crate) struct GoogleUsage {
     prompt: Option<u64>,
     cached: Option<u64>,
     candidates: Option<u64>,
@@ -23,7 +22,7 @@ pub struct GoogleUsage {
 impl GoogleUsage {
     /// Takes a chunk's `usageMetadata`: the last value of a field counts, and a chunk without the
     /// field keeps the earlier one.
-    pub fn merge(&mut self, metadata: &Value) {
+    pub(crate) fn merge(&mut self, metadata: &Node<'_>) {
         let latest = |field: &mut Option<u64>, name: &str| {
             *field = count(metadata, &[name]).or(*field);
         };
@@ -43,8 +42,7 @@ impl GoogleUsage {
     }
 
     /// What was used so far; `None` if nothing was told.
-    #[must_use]
-    pub fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         if self.prompt.is_none() && self.candidates.is_none() && self.thoughts.is_none() {
             return None;
         }
@@ -72,10 +70,10 @@ impl GoogleUsage {
 }
 
 /// The tokens of a modality, which some recordings name by its number.
-fn of_modality(details: Option<&Value>, name: &str, number: u64) -> Option<u64> {
-    let named = |entry: &&Value| {
+fn of_modality(details: Option<&Node<'_>>, name: &str, number: u64) -> Option<u64> {
+    let named = |entry: &&Node<'_>| {
         let modality = entry.get("modality");
-        modality.is_some_and(|told| told.as_str() == Some(name) || told.as_u64() == Some(number))
+        modality.is_some_and(|told| told.as_word() == Some(name) || told.as_count() == Some(number))
     };
-    count(details?.as_array()?.iter().find(named)?, &["tokenCount"])
+    count(details?.as_list()?.iter().find(named)?, &["tokenCount"])
 }

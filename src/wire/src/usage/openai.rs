@@ -1,13 +1,12 @@
 //! OpenAI's usage, and that of all who answer in its dialect.
 
 use opencredits_schema::Usage;
-use serde_json::Value;
 
-use super::{count, take};
+use super::{Node, count, take};
 
 /// Reads a `usage` object of chat completions, or of responses: `prompt` and `completion` are
 /// called `input` and `output` there.
-pub(super) fn usage(usage: &Value) -> Option<Usage> {
+pub(super) fn usage(usage: &Node<'_>) -> Option<Usage> {
     let either = |chat, responses| count(usage, &[chat]).or_else(|| count(usage, &[responses]));
     let detail = |side: [&str; 2], name: &str| {
         side.iter().find_map(|details| count(usage, &[details, name]))

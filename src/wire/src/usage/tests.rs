@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use opencredits_schema::ToolCalls;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -77,8 +77,9 @@ fn b6_gemini_adds_thoughts_and_tool_results_and_takes_cached_out() {
 
     let mut stream = GoogleUsage::default();
     assert_eq!(stream.usage(), None);
-    stream.merge(&json!({ "promptTokenCount": 9, "thoughtsTokenCount": 4 }));
-    stream.merge(&json!({ "promptTokenCount": 9, "candidatesTokenCount": 3 }));
+    let chunk = |text| serde_json::from_str(text).unwrap();
+    stream.merge(&chunk(r#"{"promptTokenCount": 9, "thoughtsTokenCount": 4}"#));
+    stream.merge(&chunk(r#"{"promptTokenCount": 9, "candidatesTokenCount": 3}"#));
     assert_eq!(stream.usage().unwrap().output, 7);
 }
 
@@ -211,24 +212,24 @@ fn recorded_bodies_sum_to_their_own_totals() {
             let usage = usage_of_body(provider, Dialect::ChatCompletions, body).unwrap();
             assert_eq!(
                 Some(usage.total_input() + usage.output),
-                count(told, &["total_tokens"]),
+                told["total_tokens"].as_u64(),
                 "{name}"
             );
-            assert_eq!(usage.cost_ticks, count(told, &["cost_in_usd_ticks"]), "{name}");
+            assert_eq!(usage.cost_ticks, told["cost_in_usd_ticks"].as_u64(), "{name}");
             assert!(usage.reasoning <= usage.output, "{name}");
         });
     }
     each_body("google/generatecontent", "usageMetadata", |name, body, told| {
         let usage = usage_of_body(Provider::Google, Dialect::ChatCompletions, body).unwrap();
         let total = usage.total_input() + usage.output;
-        assert_eq!(Some(total), count(told, &["totalTokenCount"]), "{name}");
+        assert_eq!(Some(total), told["totalTokenCount"].as_u64(), "{name}");
     });
     each_body("anthropic/messages", "usage", |name, body, told| {
         let usage = usage_of_body(Provider::Anthropic, Dialect::Messages, body).unwrap();
         let input = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
-        let total: u64 = input.iter().filter_map(|key| count(told, &[key])).sum();
+        let total: u64 = input.iter().filter_map(|key| told[*key].as_u64()).sum();
         assert_eq!(usage.total_input(), total, "{name}");
-        assert_eq!(Some(usage.output), count(told, &["output_tokens"]), "{name}");
+        assert_eq!(Some(usage.output), told["output_tokens"].as_u64(), "{name}");
     });
 }
 
@@ -239,4 +240,27 @@ proptest::proptest! {
             drop(usage_of_body(provider, Dialect::Messages, &body));
         }
     }
+}
+
+#[test]
+fn b6_gemini_bills_thoughts_and_tool_results_and_reads_the_cache_out_of_the_prompt() {
+    let mut usage = GoogleUsage::default();
+    assert_eq!(usage.usage(), None);
+    let chunks = [
+        r#"{"promptTokenCount": 100, "cachedContentTokenCount": 40, "thoughtsTokenCount": 7,
+            "toolUsePromptTokenCount": 11, "serviceTier": "flex"}"#,
+        r#"{"promptTokenCount": 100, "candidatesTokenCount": 5}"#,
+    ];
+    for chunk in chunks {
+        usage.merge(&serde_json::from_str(chunk).unwrap());
+    }
+    let expected = Usage {
+        input: 71,
+        cache_read: 40,
+        output: 12,
+        reasoning: 7,
+        tier: Tier::Flex,
+        ..Usage::default()
+    };
+    assert_eq!(usage.usage(), Some(expected));
 }

@@ -1,12 +1,11 @@
 //! xAI's usage: OpenAI's fields, reasoning beside them, fees, and a bill.
 
 use opencredits_schema::{ToolCalls, Usage};
-use serde_json::Value;
 
-use super::{count, openai};
+use super::{Node, count, openai};
 
 /// Reads a `usage` object of chat completions or responses.
-pub(super) fn usage(usage: &Value) -> Option<Usage> {
+pub(super) fn usage(usage: &Node<'_>) -> Option<Usage> {
     let mut read = openai::usage(usage)?;
     // Without a total nothing shows that the reasoning comes on top, but on chat it does.
     if count(usage, &["total_tokens"]).is_none() {
@@ -19,9 +18,9 @@ pub(super) fn usage(usage: &Value) -> Option<Usage> {
     Some(read)
 }
 
-fn tool_calls(usage: &Value) -> ToolCalls {
+fn tool_calls(usage: &Node<'_>) -> ToolCalls {
     let calls = |name| count(usage, &["server_side_tool_usage_details", name]).unwrap_or(0);
-    if usage.get("server_side_tool_usage_details").is_none_or(Value::is_null) {
+    if usage.get("server_side_tool_usage_details").is_none_or(Node::is_null) {
         // The old live search was billed by source. Its bill is in the ticks.
         let web_search = count(usage, &["num_sources_used"]).unwrap_or(0);
         return ToolCalls { web_search, ..ToolCalls::default() };
