@@ -7,7 +7,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
-use hyper::body::Incoming as UpstreamBody;
 use opencredits_schema::{Basis, Credits, Partner, Provider, Status, Usage};
 use opencredits_wire::{Dialect, Meter, add_cost, usage_of_body};
 
@@ -23,7 +22,7 @@ use crate::provider_error::provider_error;
 use crate::relay::Relay;
 use crate::request::Incoming;
 use crate::running::{Running, drain_time};
-use crate::upstream::{ANSWER_MAX, ERROR_MAX, collect, response_headers};
+use crate::upstream::{self, ANSWER_MAX, ERROR_MAX, collect, response_headers};
 
 const CHARGE: HeaderName = HeaderName::from_static("x-opencredits-charge");
 const BALANCE: HeaderName = HeaderName::from_static("x-opencredits-balance");
@@ -246,7 +245,7 @@ impl Exchange {
     }
 
     /// An answer that is not streamed: read, settled, then sent.
-    async fn whole(self, body: UpstreamBody, headers: HeaderMap) -> Result<Answer, ApiError> {
+    async fn whole(self, body: upstream::Body, headers: HeaderMap) -> Result<Answer, ApiError> {
         let live = Arc::clone(self.open.live());
         let read = collect(body, ANSWER_MAX, |bytes| live.received(bytes)).await;
         let body = match read {

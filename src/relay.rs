@@ -9,8 +9,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming as UpstreamBody};
 use opencredits_dialects::{Translator, Undecodable};
 use opencredits_schema::{AccountId, Basis, Status, Usage};
 use opencredits_wire::{
@@ -26,7 +24,7 @@ use crate::gateway::Gateway;
 use crate::limits::OpenStream;
 use crate::live::{Open, Receipt, Terms, Unsettled};
 use crate::running::{Running, drain_time};
-use crate::upstream::CHUNK_TIMEOUT;
+use crate::upstream::{self, CHUNK_TIMEOUT};
 use gathering::Gathering;
 
 /// A quiet stream gets a sign of life this often; the clients' proxies cut at 15 seconds or more.
@@ -59,7 +57,7 @@ pub struct Relay {
 /// Where the bytes come from.
 struct Source {
     open: Open,
-    body: UpstreamBody,
+    body: upstream::Body,
     cut: Pin<Box<OwnedNotified>>,
     heard: Instant,
     /// The terminal event was seen: the provider's end of file is not waited for long.
@@ -85,7 +83,7 @@ impl Relay {
     #[must_use]
     pub fn new(
         open: Open,
-        body: UpstreamBody,
+        body: upstream::Body,
         translator: Option<Translator>,
         show_cost: bool,
         place: OpenStream,
@@ -144,9 +142,8 @@ impl Relay {
             self.finish(Err(&error), Status::LimitReached, Basis::Counted);
             return Poll::Ready(());
         }
-        match Pin::new(&mut source.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let Ok(data) = frame.into_data() else { return Poll::Ready(()) };
+        match source.body.poll_data(cx) {
+            Poll::Ready(Some(Ok(data))) => {
                 source.heard = Instant::now();
                 self.ready.hear(source.heard);
                 let live = source.open.live();
@@ -335,8 +332,7 @@ async fn drain(source: Source) {
     if place.is_some() {
         let live = Arc::clone(open.live());
         let reading = async {
-            while let Some(Ok(frame)) = body.frame().await {
-                let Ok(data) = frame.into_data() else { continue };
+            while let Some(Ok(data)) = body.data().await {
                 live.received(data.len());
                 let mut meter = live.meter();
                 if meter.push(data, &mut Vec::new()).is_err() || meter.is_complete() {

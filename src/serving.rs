@@ -255,6 +255,7 @@ async fn forget(gateway: Arc<Gateway>) {
         ticks.tick().await;
         gateway.key_limits.upkeep();
         gateway.bad_keys.upkeep();
+        gateway.upstream.upkeep(std::time::Instant::now());
     }
 }
 

@@ -1,36 +1,43 @@
-//! The way to the providers: one pooled client, the operator's keys, and lists of the headers that
-//! may pass.
+//! The way to the providers: their pooled connections, the operator's keys, and lists of the headers
+//! that may pass.
+//!
+//! Names, sockets and TLS are hyper-util's and hyper-rustls's; what is said on a connection is ours
+//! (docs/adr/0014).
 
 mod body;
+mod connection;
+mod framing;
+mod head;
 mod headers;
-mod segments;
+mod pool;
+mod request;
 
 use std::error::Error;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Response};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opencredits_schema::Provider;
 use tokio::time::timeout;
 
-pub use body::{ANSWER_MAX, ERROR_MAX, ReadError, collect};
+pub use body::{ANSWER_MAX, Body, ERROR_MAX, ReadError, collect};
+pub use connection::Broken;
+pub use head::BadAnswer;
 pub use headers::{UPSTREAM_REQUEST_ID, response_headers};
-pub use segments::Segments;
+pub use pool::CONNECT_TIMEOUT;
 
 use crate::config::{Origin, ProviderConfig, Providers};
 use crate::error::ApiError;
 use crate::workers;
-
-/// Longest wait for a connection to a provider.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use pool::{AskError, Connector, IDLE_TIMEOUT, Pool};
+use request::Request;
 
 /// Longest wait for a provider's response head: unstreamed answers think before it.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
@@ -38,12 +45,8 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest wait for the next bytes of a provider's answer.
 pub const CHUNK_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long an idle connection to a provider is kept; below what their proxies allow, so that they
-/// rarely close one just as it is taken.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
-
-/// Idle connections kept for each provider.
-const IDLE_MAX: usize = 256;
+/// Room for the head of a request and a small body.
+const HEAD_SIZE: usize = 2048;
 
 /// Why a provider gave no answer at all.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,7 @@ pub enum UpstreamError {
     Connect(Provider, Cause),
     /// The connection broke before the response head; the provider may have done the work.
     #[error("connection to {0} broke: {1}")]
-    Broken(Provider, Cause),
+    Broken(Provider, Broken),
     /// The response head did not come in time.
     #[error("no answer of {0} in {1:?}")]
     Silent(Provider, Duration),
@@ -71,9 +74,9 @@ impl From<UpstreamError> for ApiError {
     }
 }
 
-/// An error with all that stands behind it, because the client's own text says only "error".
+/// An error with all that stands behind it, because the connector's own text does not say why.
 #[derive(Debug)]
-pub struct Cause(hyper_util::client::legacy::Error);
+pub struct Cause(Box<dyn Error + Send + Sync>);
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,15 +101,9 @@ pub enum UpstreamSetupError {
     BadKey(Provider),
 }
 
-type Pool = Client<HttpsConnector<HttpConnector>, Segments>;
-
-/// The client for all providers; clones share its pools.
+/// The way to all providers; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// Each worker has its own: a connection belongs to the runtime that opened it. Whoever is no
-    /// worker shares the first one's.
-    first: Pool,
-    others: Vec<Pool>,
     openai: Target,
     anthropic: Target,
     google: Target,
@@ -120,34 +117,29 @@ impl Upstream {
     /// # Errors
     /// TLS or a key is unusable.
     pub fn new(providers: &Providers, workers: NonZeroUsize) -> Result<Self, UpstreamSetupError> {
+        let https = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?;
+        Self::over(https, providers, workers)
+    }
+
+    fn over(
+        https: HttpsConnectorBuilder<WantsSchemes>,
+        providers: &Providers,
+        workers: NonZeroUsize,
+    ) -> Result<Self, UpstreamSetupError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_keepalive(Some(IDLE_TIMEOUT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            // The configuration lets plain http through to loopback only.
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        // The client sends again by itself where a pooled connection proves dead before anything
-        // was sent, and only there; a request that may have arrived is never sent twice.
-        let pool = || {
-            Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(IDLE_MAX)
-                .retry_canceled_requests(true)
-                .build(connector.clone())
-        };
+        // The configuration lets plain http through to loopback only.
+        let connector = https.https_or_http().enable_http1().wrap_connector(http);
+        let target = |provider, config| Target::new(provider, config, &connector, workers);
         Ok(Self {
-            first: pool(),
-            others: (1..workers.get()).map(|_| pool()).collect(),
-            openai: Target::new(Provider::OpenAi, &providers.openai)?,
-            anthropic: Target::new(Provider::Anthropic, &providers.anthropic)?,
-            google: Target::new(Provider::Google, &providers.google)?,
-            xai: Target::new(Provider::XAi, &providers.xai)?,
+            openai: target(Provider::OpenAi, &providers.openai)?,
+            anthropic: target(Provider::Anthropic, &providers.anthropic)?,
+            google: target(Provider::Google, &providers.google)?,
+            xai: target(Provider::XAi, &providers.xai)?,
             head_timeout: HEAD_TIMEOUT,
         })
     }
@@ -162,7 +154,7 @@ impl Upstream {
     /// Whether the operator has a key for the provider.
     #[must_use]
     pub const fn has_key(&self, provider: Provider) -> bool {
-        self.target(provider).auth.is_some()
+        self.target(provider).fixed.is_some()
     }
 
     /// Posts a body to a provider and waits for the response head. Of the caller's headers only
@@ -176,28 +168,36 @@ impl Upstream {
         path: &str,
         caller: &HeaderMap,
         body: Vec<Bytes>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Body>, UpstreamError> {
         let target = self.target(provider);
-        let Some((name, key)) = &target.auth else { return Err(UpstreamError::NoKey(provider)) };
-        let uri = target.uri(path).map_err(|error| UpstreamError::BadRequest(provider, error))?;
-        let mut request = Request::new(Segments::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        headers::request_headers(provider, caller, request.headers_mut());
-        request.headers_mut().insert(name, key.clone());
-        match timeout(self.head_timeout, self.pool().request(request)).await {
+        let Some(fixed) = &target.fixed else { return Err(UpstreamError::NoKey(provider)) };
+        if let Err(error) = PathAndQuery::try_from(path) {
+            return Err(UpstreamError::BadRequest(provider, error.into()));
+        }
+        let mut head = Vec::with_capacity(HEAD_SIZE);
+        for part in ["POST ", path, " HTTP/1.1\r\n"] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        head.extend_from_slice(fixed);
+        headers::request_headers(provider, caller, &mut head);
+        let asking = target.pool().ask(Request::new(head, body));
+        match timeout(self.head_timeout, asking).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) if error.is_connect() => {
+            Ok(Err(AskError::Connect(error))) => {
                 Err(UpstreamError::Connect(provider, Cause(error)))
             }
-            Ok(Err(error)) => Err(UpstreamError::Broken(provider, Cause(error))),
+            Ok(Err(AskError::Broken(error))) => Err(UpstreamError::Broken(provider, error)),
             Err(_) => Err(UpstreamError::Silent(provider, self.head_timeout)),
         }
     }
 
-    fn pool(&self) -> &Pool {
-        let own = workers::index().checked_sub(1).and_then(|other| self.others.get(other));
-        own.unwrap_or(&self.first)
+    /// Closes connections that were idle for long or that their provider closed.
+    pub fn upkeep(&self, now: Instant) {
+        let targets = [&self.openai, &self.anthropic, &self.google, &self.xai];
+        for Target { first, others, .. } in targets {
+            first.upkeep(now);
+            others.iter().for_each(|pool| pool.upkeep(now));
+        }
     }
 
     const fn target(&self, provider: Provider) -> &Target {
@@ -211,39 +211,56 @@ impl Upstream {
 }
 
 /// Where a provider is, and how it knows us.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Target {
-    origin: Origin,
-    auth: Option<(HeaderName, HeaderValue)>,
+    /// The header lines of each request, the operator's key among them; `None` without a key.
+    fixed: Option<Arc<[u8]>>,
+    /// Each worker has its own: a connection belongs to the runtime that opened it. Whoever is no worker
+    /// shares the first one's.
+    first: Arc<Pool>,
+    others: Vec<Arc<Pool>>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("first", &self.first).finish_non_exhaustive()
+    }
 }
 
 impl Target {
-    fn new(provider: Provider, config: &ProviderConfig) -> Result<Self, UpstreamSetupError> {
-        let origin = config.base_url.clone();
-        let Some(key) = &config.api_key else { return Ok(Self { origin, auth: None }) };
+    fn new(
+        provider: Provider,
+        config: &ProviderConfig,
+        connector: &Connector,
+        workers: NonZeroUsize,
+    ) -> Result<Self, UpstreamSetupError> {
+        let origin = &config.base_url;
+        let pool = || Arc::new(Pool::new(connector.clone(), origin.uri()));
+        let (first, others) = (pool(), (1..workers.get()).map(|_| pool()).collect());
+        let Some(key) = &config.api_key else { return Ok(Self { fixed: None, first, others }) };
         let key = key.expose();
-        let (name, text) = match provider {
-            Provider::OpenAi | Provider::XAi => {
-                (http::header::AUTHORIZATION, format!("Bearer {key}"))
-            }
-            Provider::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
-            Provider::Google => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+        // A header's value has no line's end in it.
+        HeaderValue::try_from(key).map_err(|_| UpstreamSetupError::BadKey(provider))?;
+        let auth = match provider {
+            Provider::OpenAi | Provider::XAi => format!("authorization: Bearer {key}"),
+            Provider::Anthropic => format!("x-api-key: {key}"),
+            Provider::Google => format!("x-goog-api-key: {key}"),
         };
-        let value = HeaderValue::try_from(text);
-        let mut value = value.map_err(|_| UpstreamSetupError::BadKey(provider))?;
-        // Keeps the key out of `Debug`.
-        value.set_sensitive(true);
-        Ok(Self { origin, auth: Some((name, value)) })
+        let fixed = format!("host: {}\r\n{auth}\r\n{}", host(origin), headers::ALWAYS);
+        Ok(Self { fixed: Some(fixed.into_bytes().into()), first, others })
     }
 
-    fn uri(&self, path: &str) -> Result<Uri, http::Error> {
-        let path: PathAndQuery = path.parse()?;
-        Uri::builder()
-            .scheme(self.origin.scheme().clone())
-            .authority(self.origin.authority().clone())
-            .path_and_query(path)
-            .build()
+    fn pool(&self) -> &Arc<Pool> {
+        let own = workers::index().checked_sub(1).and_then(|other| self.others.get(other));
+        own.unwrap_or(&self.first)
     }
+}
+
+/// The host as a request names it: without a port that its scheme has anyway.
+fn host(origin: &Origin) -> &str {
+    let usual = if *origin.scheme() == Scheme::HTTPS { 443 } else { 80 };
+    let authority = origin.authority();
+    if authority.port_u16() == Some(usual) { authority.host() } else { authority.as_str() }
 }
 
 #[cfg(test)]

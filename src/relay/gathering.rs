@@ -1,7 +1,7 @@
 //! Pieces that come close upon each other leave together: one write to the client for many of them.
 //!
-//! The provider's connection hands its pieces over one at a time, each for a turn of the stream. A piece
-//! that follows another closely waits for the stream's next turn, in which the next one may have come.
+//! A provider's connection hands over what has come. A piece that follows another closely waits for the
+//! stream's next turn, in which the next one may have come.
 
 use std::time::Duration;
 

@@ -1,24 +1,145 @@
-//! Reads a provider's body whole.
+//! The body of a provider's answer.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
 
 use super::CHUNK_TIMEOUT;
+use super::connection::{Broken, Connection};
+use super::framing::Framing;
+use super::head::BadAnswer;
+use super::pool::Pool;
 
 /// Largest answer that is not streamed.
 pub const ANSWER_MAX: usize = 64 << 20;
 /// Largest error body that is read of a provider.
 pub const ERROR_MAX: usize = 1 << 20;
 
+/// A body as it comes. Its connection is kept for another request once it is done, and closed if it is
+/// dropped before.
+#[derive(Debug)]
+pub struct Body {
+    /// What came with the head.
+    first: Bytes,
+    /// `None` once all has come.
+    source: Option<Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    connection: Connection,
+    framing: Framing,
+    reusable: bool,
+    /// What is wrong behind the data that came.
+    fault: Option<BadAnswer>,
+    home: Arc<Pool>,
+}
+
+impl Body {
+    /// A body that begins with what was read behind its head.
+    pub(super) fn new(
+        connection: Connection,
+        framing: Framing,
+        reusable: bool,
+        home: &Arc<Pool>,
+        behind: &[u8],
+    ) -> Self {
+        let home = Arc::clone(home);
+        let mut source = Source { connection, framing, reusable, fault: None, home };
+        let first = decode(&mut source.framing, &mut source.reusable, &mut source.fault, behind);
+        let mut body = Self { first, source: Some(source) };
+        body.give_back_if_done();
+        body
+    }
+
+    /// The next bytes, never none at all; `None` when all have come.
+    ///
+    /// # Errors
+    /// It broke off. Nothing comes after that.
+    pub async fn data(&mut self) -> Option<Result<Bytes, Broken>> {
+        poll_fn(|cx| self.poll_data(cx)).await
+    }
+
+    /// As [`Self::data`].
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.first))));
+        }
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        let read = ready!(source.poll_data(cx)).transpose();
+        match &read {
+            Some(Ok(_)) => self.give_back_if_done(),
+            None | Some(Err(_)) => self.source = None,
+        }
+        // The end may come by itself.
+        Poll::Ready(read.filter(|read| !matches!(read, Ok(data) if data.is_empty())))
+    }
+
+    /// How much is known to come.
+    fn expected(&self) -> usize {
+        let Some(Source { framing: Framing::Length(left), .. }) = &self.source else {
+            return self.first.len();
+        };
+        usize::try_from(*left).unwrap_or(usize::MAX).saturating_add(self.first.len())
+    }
+
+    fn give_back_if_done(&mut self) {
+        let done = self.source.take_if(|source| source.framing == Framing::Done);
+        if let Some(Source { connection, reusable: true, home, .. }) = done
+            && connection.has_sent()
+        {
+            home.keep(connection);
+        }
+    }
+}
+
+impl Source {
+    /// The next bytes, none only with the end; `None` where the connection's end is the body's.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        let Self { connection, framing, reusable, fault, .. } = self;
+        // An answer may begin before the provider has read all. If it does not take the rest, the
+        // connection is not used again.
+        let _taken: Poll<_> = connection.poll_send(cx);
+        loop {
+            if let Some(fault) = fault.take() {
+                return Poll::Ready(Err(fault.into()));
+            }
+            let read = connection.poll_read(cx, |bytes| decode(framing, reusable, fault, bytes));
+            match ready!(read)? {
+                Some(data) if data.is_empty() && *framing != Framing::Done => {}
+                Some(data) => return Poll::Ready(Ok(Some(data))),
+                None if *framing == Framing::Close => return Poll::Ready(Ok(None)),
+                None => return Poll::Ready(Err(Broken::Closed)),
+            }
+        }
+    }
+}
+
+/// The data among the bytes of a connection, up to a fault. What follows the body was not asked for: who
+/// sends it is not asked again on that connection.
+fn decode(
+    framing: &mut Framing,
+    reusable: &mut bool,
+    fault: &mut Option<BadAnswer>,
+    bytes: &[u8],
+) -> Bytes {
+    let mut data = BytesMut::with_capacity(bytes.len());
+    match framing.decode(bytes, &mut data) {
+        Ok(taken) => *reusable &= taken == bytes.len(),
+        Err(bad) => *fault = Some(bad),
+    }
+    data.freeze()
+}
+
 /// Why a provider's body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The connection broke.
     #[error("the provider's answer broke off: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(#[from] Broken),
     /// Nothing came for [`CHUNK_TIMEOUT`].
     #[error("the provider was silent for too long")]
     Silent,
@@ -33,19 +154,18 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError`].
 pub async fn collect(
-    mut body: Incoming,
+    mut body: Body,
     max: usize,
     mut seen: impl FnMut(usize),
 ) -> Result<Bytes, ReadError> {
-    let hint = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(ERROR_MAX);
+    let hint = body.expected().min(ERROR_MAX);
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
     let silence: Duration = CHUNK_TIMEOUT;
     loop {
-        let frame =
-            tokio::time::timeout(silence, body.frame()).await.map_err(|_| ReadError::Silent)?;
-        let Some(frame) = frame else { break };
-        let Ok(data) = frame?.into_data() else { continue };
+        let data = tokio::time::timeout(silence, body.data()).await;
+        let Some(data) = data.map_err(|_| ReadError::Silent)? else { break };
+        let data = data?;
         seen(data.len());
         if whole.len().saturating_add(data.len()) > max {
             return Err(ReadError::TooLarge(max));

@@ -1,6 +1,6 @@
 //! Which headers pass, in both directions; all others stay behind.
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opencredits_schema::Provider;
 
@@ -9,6 +9,9 @@ pub const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-
 
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+
+/// What is read of a response head, here and in [`crate::provider_error`].
+const READ: [&str; 4] = ["content-type", "retry-after", "x-request-id", "request-id"];
 
 /// The version of the dialect for callers who name none.
 const VERSION_DEFAULT: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -27,26 +30,38 @@ const BETAS_REFUSED: [&str; 8] = [
     "context-1m-",
 ];
 
-/// Writes the headers of a request to a provider, all but its key.
-pub(super) fn request_headers(provider: Provider, caller: &HeaderMap, out: &mut HeaderMap) {
+/// Headers of each request: metering reads the answer, so it must come as it is.
+pub(super) const ALWAYS: &str = concat!(
+    "accept-encoding: identity\r\nuser-agent: opencredits/",
+    env!("CARGO_PKG_VERSION"),
+    "\r\n"
+);
+
+/// Appends the header lines of a request to a provider that depend on its caller.
+pub(super) fn request_headers(provider: Provider, caller: &HeaderMap, out: &mut Vec<u8>) {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    let mut write = |name: &HeaderName, value: &HeaderValue| {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    };
     // The body has been read as JSON, whatever a bare `curl -d` calls it.
     let is_json = |value: &&HeaderValue| value.as_bytes().starts_with(b"application/json");
-    out.insert(CONTENT_TYPE, caller.get(CONTENT_TYPE).filter(is_json).cloned().unwrap_or(JSON));
-    // Metering reads the answer, so it must come as it is.
-    out.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let agent = concat!("opencredits/", env!("CARGO_PKG_VERSION"));
-    out.insert(USER_AGENT, HeaderValue::from_static(agent));
+    write(&CONTENT_TYPE, caller.get(CONTENT_TYPE).filter(is_json).unwrap_or(&JSON));
     if let Some(accept) = caller.get(ACCEPT) {
-        out.insert(ACCEPT, accept.clone());
+        write(&ACCEPT, accept);
     }
     if provider == Provider::Anthropic {
-        let version = caller.get(ANTHROPIC_VERSION).cloned();
-        out.insert(ANTHROPIC_VERSION, version.unwrap_or(VERSION_DEFAULT));
+        write(&ANTHROPIC_VERSION, caller.get(ANTHROPIC_VERSION).unwrap_or(&VERSION_DEFAULT));
         if let Some(betas) = betas(caller) {
-            out.insert(ANTHROPIC_BETA, betas);
+            write(&ANTHROPIC_BETA, &betas);
         }
     }
+}
+
+/// Whether anyone here reads this header of a provider's response.
+pub(super) fn is_read(name: &str) -> bool {
+    READ.iter().any(|read| read.eq_ignore_ascii_case(name))
 }
 
 /// What of a provider's response head the caller sees.
@@ -98,16 +113,17 @@ mod tests {
         for (name, value) in caller {
             caller_headers.append(*name, HeaderValue::from_static(value));
         }
-        let mut out = HeaderMap::new();
+        let mut out = Vec::new();
         request_headers(provider, &caller_headers, &mut out);
-        out
+        let text = String::from_utf8(out).unwrap();
+        let parse = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())
+        };
+        text.split_terminator("\r\n").map(parse).collect()
     }
 
-    const ALWAYS: [(&str, &str); 3] = [
-        ("content-type", "application/json"),
-        ("accept-encoding", "identity"),
-        ("user-agent", concat!("opencredits/", env!("CARGO_PKG_VERSION"))),
-    ];
+    const JSON: (&str, &str) = ("content-type", "application/json");
 
     #[test]
     fn only_listed_headers_go_out() {
@@ -123,9 +139,9 @@ mod tests {
             ("content-type", "application/x-www-form-urlencoded"),
         ];
         for provider in [Provider::OpenAi, Provider::XAi, Provider::Google] {
-            assert_eq!(sent(provider, &caller), headers(&ALWAYS));
+            assert_eq!(sent(provider, &caller), headers(&[JSON]));
         }
-        let mut expected = headers(&ALWAYS);
+        let mut expected = headers(&[JSON]);
         expected.extend(headers(&[("anthropic-version", "2026-10-21")]));
         assert_eq!(sent(Provider::Anthropic, &caller), expected);
     }
