@@ -171,11 +171,11 @@ impl Upstream {
     ) -> Result<Response<Body>, UpstreamError> {
         let target = self.target(provider);
         let Some(fixed) = &target.fixed else { return Err(UpstreamError::NoKey(provider)) };
-        if let Err(error) = PathAndQuery::try_from(path) {
-            return Err(UpstreamError::BadRequest(provider, error.into()));
-        }
+        // What is sent is what was read as a path, without any fragment.
+        let path = PathAndQuery::try_from(path)
+            .map_err(|error| UpstreamError::BadRequest(provider, error.into()))?;
         let mut head = Vec::with_capacity(HEAD_SIZE);
-        for part in ["POST ", path, " HTTP/1.1\r\n"] {
+        for part in ["POST ", path.as_str(), " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         head.extend_from_slice(fixed);

@@ -143,6 +143,23 @@ async fn a_silent_provider_is_given_up() {
     drop(listener);
 }
 
+#[tokio::test]
+async fn nothing_hides_behind_a_path() {
+    let (listener, client) = provider().await;
+    let serve = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let text = request(&mut socket).await;
+        socket.write_all(ANSWER).await.unwrap();
+        text
+    };
+    let (caller, body) = (HeaderMap::new(), vec![Bytes::from_static(b"{}")]);
+    let ask = client.send(Provider::OpenAi, "/v1/x#\r\nx-smuggled: 1", &caller, body);
+    let (text, response) = tokio::join!(serve, ask);
+    assert_eq!(read(response.unwrap()).await, "ok");
+    assert!(text.starts_with("POST /v1/x HTTP/1.1\r\nhost: "), "{text}");
+    assert!(!text.contains("smuggled"), "{text}");
+}
+
 /// Answers one request on one connection, and closes it.
 async fn serve(listener: &TcpListener, answer: &[u8]) {
     let (mut socket, _) = listener.accept().await.unwrap();
