@@ -23,7 +23,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use self::ahead::Ahead;
 use self::lock::Lock;
-use self::open::{connect, existing, migrate};
+use self::open::{beside, connect, existing, migrate};
 use self::thread::Thread;
 
 pub(super) use self::export::{AccountRow, PartnerRow, Place, Record, Table, Totals};
@@ -54,8 +54,8 @@ impl SqliteStore {
         let lock = Lock::take(path, holder)?;
         let mut connection = connect(path, OpenFlags::default())?;
         migrate(&mut connection)?;
-        let probe = connect(path, OpenFlags::default())?;
-        let reader = Thread::start("sqlite-reader", connect(path, OpenFlags::default())?)?;
+        let probe = beside(path)?;
+        let reader = Thread::start("sqlite-reader", beside(path)?)?;
         let (ahead, writer) = Ahead::start(path, connection, probe)?;
         Ok(Self { ahead, writer, reader, _lock: lock })
     }

@@ -15,6 +15,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// copied once for many writes.
 const LOG_PAGES: u32 = 8192;
 
+/// Memory for pages, in KiB, of a connection that writes and of one that only looks: each has its own.
+const WRITER_KIB: i32 = 64 << 10;
+const READER_KIB: i32 = 16 << 10;
+
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
 
@@ -29,8 +33,15 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Store
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
-    connection.pragma_update(None, "cache_size", -65_536).map_err(failed)?;
+    connection.pragma_update(None, "cache_size", -WRITER_KIB).map_err(failed)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
+    Ok(connection)
+}
+
+/// A second connection to a file that is open, to look at it.
+pub(super) fn beside(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::default())?;
+    connection.pragma_update(None, "cache_size", -READER_KIB).map_err(failed)?;
     Ok(connection)
 }
 
