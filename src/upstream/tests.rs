@@ -36,6 +36,14 @@ async fn request(socket: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8(text).unwrap()
 }
 
+/// Answers one request on one connection, and closes it; what the request was.
+async fn serve(listener: &TcpListener, answer: &[u8]) -> String {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let text = request(&mut socket).await;
+    socket.write_all(answer).await.unwrap();
+    text
+}
+
 async fn send(client: &Upstream, provider: Provider) -> Result<Response<Body>, UpstreamError> {
     let body = vec![Bytes::from_static(b"{"), Bytes::from_static(b"}")];
     client.send(provider, "/v1/x?beta=true", &HeaderMap::new(), body).await
@@ -55,13 +63,7 @@ async fn a_request_carries_the_operators_key_and_its_exact_length() {
         (Provider::Google, "x-goog-api-key: sk-google\r\n"),
     ] {
         let (listener, client) = provider().await;
-        let serve = async {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let text = request(&mut socket).await;
-            socket.write_all(ANSWER).await.unwrap();
-            text
-        };
-        let (text, response) = tokio::join!(serve, send(&client, provider_name));
+        let (text, response) = tokio::join!(serve(&listener, ANSWER), send(&client, provider_name));
         let body = read(response.unwrap()).await;
         assert_eq!(body, "ok");
         assert!(text.starts_with("POST /v1/x?beta=true HTTP/1.1\r\n"), "{text}");
@@ -146,25 +148,12 @@ async fn a_silent_provider_is_given_up() {
 #[tokio::test]
 async fn nothing_hides_behind_a_path() {
     let (listener, client) = provider().await;
-    let serve = async {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        let text = request(&mut socket).await;
-        socket.write_all(ANSWER).await.unwrap();
-        text
-    };
     let (caller, body) = (HeaderMap::new(), vec![Bytes::from_static(b"{}")]);
     let ask = client.send(Provider::OpenAi, "/v1/x#\r\nx-smuggled: 1", &caller, body);
-    let (text, response) = tokio::join!(serve, ask);
+    let (text, response) = tokio::join!(serve(&listener, ANSWER), ask);
     assert_eq!(read(response.unwrap()).await, "ok");
     assert!(text.starts_with("POST /v1/x HTTP/1.1\r\nhost: "), "{text}");
     assert!(!text.contains("smuggled"), "{text}");
-}
-
-/// Answers one request on one connection, and closes it.
-async fn serve(listener: &TcpListener, answer: &[u8]) {
-    let (mut socket, _) = listener.accept().await.unwrap();
-    request(&mut socket).await;
-    socket.write_all(answer).await.unwrap();
 }
 
 #[tokio::test]
@@ -203,7 +192,7 @@ async fn a_body_without_an_end_of_its_own_ends_with_its_connection() {
     let (listener, client) = provider().await;
     let answer = b"HTTP/1.1 200 OK\r\n\r\nall of it";
     let ask = async { read(send(&client, Provider::OpenAi).await.unwrap()).await };
-    let ((), body) = tokio::join!(serve(&listener, answer), ask);
+    let (_, body) = tokio::join!(serve(&listener, answer), ask);
     assert_eq!(body, "all of it");
 }
 
@@ -224,7 +213,7 @@ async fn what_breaks_off_or_is_no_http_is_an_error_once() {
             }
             all
         };
-        let ((), all) = tokio::join!(serve(&listener, answer), ask);
+        let (_, all) = tokio::join!(serve(&listener, answer), ask);
         let text = String::from_utf8_lossy(answer);
         assert_eq!(all, [Some("ok".into()), None], "{text}");
     }
@@ -233,7 +222,7 @@ async fn what_breaks_off_or_is_no_http_is_an_error_once() {
     for answer in none {
         let (listener, client) = provider().await;
         let ask = send(&client, Provider::OpenAi);
-        let ((), answered) = tokio::join!(serve(&listener, answer), ask);
+        let (_, answered) = tokio::join!(serve(&listener, answer), ask);
         let error = answered.unwrap_err();
         assert!(matches!(error, UpstreamError::Broken(Provider::OpenAi, _)), "{error}");
     }

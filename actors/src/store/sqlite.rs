@@ -70,7 +70,7 @@ impl SqliteStore {
     }
 
     /// Audits a file from one snapshot, while another process may serve it: then without its last
-    /// second.
+    /// five seconds.
     ///
     /// # Errors
     /// When the file cannot be read.

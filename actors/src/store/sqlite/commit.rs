@@ -82,8 +82,8 @@ struct Work<'a> {
     sums: Sums,
 }
 
-/// The statements of nearly every write. To find one in the connection's cache costs a tenth of what it
-/// does.
+/// The statements of nearly every write: to find them in the connection's cache, each time, was 3 % of a
+/// settlement's CPU.
 struct Often<'a> {
     seq: CachedStatement<'a>,
     event: CachedStatement<'a>,
