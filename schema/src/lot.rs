@@ -1,6 +1,9 @@
 //! Lots: money that came in, spent oldest first, grants before purchases.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::{Credits, DisputeStage, PartnerId};
 
@@ -24,7 +27,7 @@ pub struct Lot {
     /// Where it came from.
     pub kind: LotKind,
     /// The outside id that it is keyed by: an order's or a grant's.
-    pub source: String,
+    pub source: Arc<str>,
     /// The partner in whose page it was bought.
     #[serde(default)]
     pub partner: Option<PartnerId>,
@@ -38,7 +41,7 @@ pub struct Lot {
     #[serde(default)]
     pub disputes: Vec<LotDispute>,
     /// The shares that partners earned from it.
-    pub shares: Vec<(PartnerId, Credits)>,
+    pub shares: SmallVec<[(PartnerId, Credits); 1]>,
 }
 
 /// A dispute about a lot's payment.

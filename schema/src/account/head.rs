@@ -25,22 +25,23 @@ pub struct Head {
     pub lots: Vec<Lot>,
     /// Overdrafts, oldest first.
     pub debts: Vec<Debt>,
-    by_key: Vec<(KeyId, Credits)>,
-    by_partner: Vec<(PartnerId, Credits)>,
+    // Most accounts have one: each settlement's write carries a copy, which then allocates nothing for it.
+    by_key: SmallVec<[(KeyId, Credits); 1]>,
+    by_partner: SmallVec<[(PartnerId, Credits); 1]>,
 }
 
 impl Head {
     /// The head of a new account.
     #[must_use]
-    pub const fn new(id: AccountId) -> Self {
+    pub fn new(id: AccountId) -> Self {
         Self {
             id,
             seq: 0,
             balance: Credits::ZERO,
             lots: Vec::new(),
             debts: Vec::new(),
-            by_key: Vec::new(),
-            by_partner: Vec::new(),
+            by_key: SmallVec::new(),
+            by_partner: SmallVec::new(),
         }
     }
 
@@ -66,7 +67,7 @@ impl Head {
     /// The lot that money from outside made.
     #[must_use]
     pub fn lot_of(&self, kind: LotKind, source: &str) -> Option<&Lot> {
-        self.lots.iter().find(|lot| lot.kind == kind && lot.source == source)
+        self.lots.iter().find(|lot| lot.kind == kind && *lot.source == *source)
     }
 
     /// Which lots pay an amount, and what none can pay. The share is split as the amount is.
@@ -174,13 +175,13 @@ impl Head {
         let mut lot = Lot {
             seq: self.seq,
             kind: money.kind,
-            source: money.source.clone(),
+            source: money.source.as_str().into(),
             partner: money.partner,
             amount: money.credits,
             unspent: money.credits,
             refunded: Credits::ZERO,
             disputes: Vec::new(),
-            shares: Vec::new(),
+            shares: SmallVec::new(),
         };
         self.repay(&money.repaid, &mut lot);
         let place = self.lots.partition_point(|other| other.kind <= lot.kind);
@@ -201,7 +202,7 @@ impl Head {
     }
 
     fn dispute(&mut self, step: &Dispute) {
-        let bought = |lot: &Lot| lot.kind == LotKind::Purchase && lot.source == step.source;
+        let bought = |lot: &Lot| lot.kind == LotKind::Purchase && *lot.source == *step.source;
         let Some(at) = self.lots.iter().position(bought) else { return };
         let mut lot = self.lots.remove(at);
         let taken = step.balance_change() < Credits::ZERO;
@@ -236,7 +237,8 @@ impl Head {
     }
 
     fn refund(&mut self, refund: &Refund) {
-        let bought = |lot: &&mut Lot| lot.kind == LotKind::Purchase && lot.source == refund.source;
+        let bought =
+            |lot: &&mut Lot| lot.kind == LotKind::Purchase && *lot.source == *refund.source;
         if let Some(lot) = self.lots.iter_mut().find(bought) {
             lot.unspent = lot.unspent.minus(refund.from_unspent);
             lot.refunded = lot.refunded.plus(refund.credits);
@@ -329,7 +331,7 @@ fn find<Id: PartialEq>(sums: &[(Id, Credits)], id: Id) -> Credits {
     sums.iter().find(|(of, _)| *of == id).map_or(Credits::ZERO, |(_, sum)| *sum)
 }
 
-fn add<Id: PartialEq>(sums: &mut Vec<(Id, Credits)>, id: Id, amount: Credits) {
+fn add<Id: PartialEq>(sums: &mut SmallVec<[(Id, Credits); 1]>, id: Id, amount: Credits) {
     match sums.iter_mut().find(|(of, _)| *of == id) {
         Some((_, sum)) => *sum = sum.plus(amount),
         None => sums.push((id, amount)),

@@ -248,8 +248,8 @@ fn money_repays_debts_first_and_moves_their_shares() {
     );
     let head = account.head();
     assert!(head.debts.is_empty());
-    assert_eq!(head.lots[0].shares, vec![(PARTNER, micro(5))]);
-    assert_eq!(head.lots[1].shares, vec![(PARTNER, micro(5))]);
+    assert_eq!(head.lots[0].shares.as_slice(), [(PARTNER, micro(5))]);
+    assert_eq!(head.lots[1].shares.as_slice(), [(PARTNER, micro(5))]);
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn a_refund_takes_the_unspent_first_and_reverses_shares_of_the_rest() {
         ],
         -55,
     );
-    assert_eq!(account.head().lots[0].shares, vec![(PARTNER, micro(0))]);
+    assert_eq!(account.head().lots[0].shares.as_slice(), [(PARTNER, micro(0))]);
     assert_eq!(account.head().debts[0].amount, micro(55));
 }
 
@@ -357,7 +357,11 @@ fn a_dispute_takes_its_credits_and_gives_them_back_when_it_is_won() {
     let mut story = half_spent();
     story.push((dispute("o1", "d", DisputeStage::Opened, 110), Ok(())));
     let account = check(&story, -55);
-    assert_eq!(account.head().lots[0].shares, vec![(PARTNER, micro(5))], "no share goes back yet");
+    assert_eq!(
+        account.head().lots[0].shares.as_slice(),
+        [(PARTNER, micro(5))],
+        "no share goes back yet"
+    );
     story.push((dispute("o1", "d", DisputeStage::Opened, 110), Err(Refusal::Received)));
     story.push((dispute("o1", "d", DisputeStage::Won, 110), Ok(())));
     story.push((dispute("o1", "d", DisputeStage::Lost, 110), Err(Refusal::Received)));
@@ -373,7 +377,7 @@ fn a_lost_dispute_takes_the_shares_too_whatever_order_it_is_told_in() {
     let reversed = [half_spent(), vec![lost, (opened, Err(Refusal::Received))]].concat();
     for story in [in_order, reversed] {
         let account = check(&story, -55);
-        assert_eq!(account.head().lots[0].shares, vec![(PARTNER, micro(0))]);
+        assert_eq!(account.head().lots[0].shares.as_slice(), [(PARTNER, micro(0))]);
     }
     let won_first = [
         half_spent(),
