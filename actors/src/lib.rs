@@ -14,6 +14,7 @@ mod running;
 mod store;
 mod supervisor;
 mod system;
+mod thread;
 
 #[cfg(test)]
 mod tests;

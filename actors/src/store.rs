@@ -43,7 +43,7 @@ pub enum StoreError {
 }
 
 /// Something to make durable. The writes of one account are in the order of its events.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all writes are events")]
 pub enum Write {
     /// A durable event.
@@ -178,6 +178,10 @@ pub trait Store: Send + Sync + 'static {
     /// Makes a batch durable in one commit. Idempotent: a batch whose outcome was unknown can be
     /// given again.
     fn commit(&self, batch: Batch) -> Answered<'_, Vec<Rejected>>;
+    /// Whether a commit blocks the thread that asks for it: then the journal has one of its own.
+    fn blocks(&self) -> bool {
+        false
+    }
     /// How many writes one commit carries at most: bounds a commit's time.
     fn batch_max(&self) -> usize {
         4096

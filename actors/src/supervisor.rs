@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::runtime::Handle;
 
 use crate::directory::Directory;
 use crate::journal::{Journal, JournalActor, OnBroken};
@@ -19,6 +20,8 @@ pub(crate) struct Root {
     pub(crate) journal: Arc<Journal>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) on_broken: OnBroken,
+    /// Where the journal runs.
+    pub(crate) runtime: Handle,
 }
 
 impl Root {
@@ -28,7 +31,8 @@ impl Root {
             store: Arc::clone(&self.store),
             on_broken: Arc::clone(&self.on_broken),
         };
-        let (actor, _join) = Actor::spawn_linked(None, actor, (), me).await?;
+        let starting = self.runtime.spawn(Actor::spawn_linked(None, actor, (), me));
+        let (actor, _join) = starting.await??;
         self.journal.runs_in(actor);
         Ok(())
     }

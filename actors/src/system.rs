@@ -11,6 +11,7 @@ use opencredits_schema::{
 };
 use ractor::{Actor, ActorRef};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -22,6 +23,7 @@ use crate::nodes::{Nodes, Notice};
 use crate::partner::Partners;
 use crate::store::{Payout, PayoutOutcome, Store, StoreError};
 use crate::supervisor::{AccountsSupervisor, Nothing, PartnersSupervisor, Root};
+use crate::thread::RuntimeThread;
 
 /// How often an unknown outcome is asked again under the same request id.
 const ASKS_MAX: usize = 8;
@@ -93,6 +95,8 @@ pub struct System {
     accounts: ActorRef<Nothing>,
     partners_supervisor: ActorRef<Nothing>,
     tasks: Vec<JoinHandle<()>>,
+    /// The journal's, where its commits block.
+    _thread: Option<RuntimeThread>,
 }
 
 impl std::fmt::Debug for dyn Store {
@@ -123,7 +127,10 @@ impl System {
         let abandon = Arc::clone(&directory);
         let on_broken: OnBroken =
             Arc::new(move |account| abandon.tell(account, AccountMsg::Abandon));
-        let root = Root { journal, store: Arc::clone(&store), on_broken };
+        let thread = store.blocks().then(|| RuntimeThread::start("journal")).transpose();
+        let thread = thread.map_err(|error| AskError::Unavailable(error.to_string()))?;
+        let runtime = thread.as_ref().map_or_else(Handle::current, |own| own.runtime().clone());
+        let root = Root { journal, store: Arc::clone(&store), on_broken, runtime };
         let (root, _) = Actor::spawn(None, root, ()).await.map_err(failed)?;
         let supervisor = AccountsSupervisor { directory: Arc::clone(&directory) };
         let (accounts, _) =
@@ -135,8 +142,16 @@ impl System {
                 .map_err(failed)?;
         partners.supervised_by(partners_supervisor.get_cell());
         let tasks = vec![tokio::spawn(sweep(Arc::clone(&directory)))];
-        let mut system =
-            Self { directory, partners, store, root, accounts, partners_supervisor, tasks };
+        let mut system = Self {
+            directory,
+            partners,
+            store,
+            root,
+            accounts,
+            partners_supervisor,
+            tasks,
+            _thread: thread,
+        };
         system.meet_the_others().await?;
         system.recover().await?;
         Ok(system)

@@ -23,7 +23,7 @@ pub(crate) const PARTNER: PartnerId = PartnerId::new(2);
 pub(crate) const KEY: KeyId = KeyId::new(3);
 const LONG: Duration = Duration::from_secs(600);
 
-fn settings(node: u64) -> Settings {
+pub(crate) fn settings(node: u64) -> Settings {
     Settings { hold_lease: LONG, passivate_after: LONG, node, clock: Clock::default() }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn grant(source: &str, micro: i64) -> Command {
     }
 }
 
-fn place(request: u128, micro: i64) -> Command {
+pub(crate) fn place(request: u128, micro: i64) -> Command {
     Command::Place(Place {
         request: RequestId::new(request),
         key: KEY,

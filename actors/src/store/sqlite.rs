@@ -173,6 +173,10 @@ impl Store for SqliteStore {
         self.ahead.commit(batch)
     }
 
+    fn blocks(&self) -> bool {
+        true
+    }
+
     fn load(&self, account: AccountId) -> Answered<'_, Option<Loaded>> {
         self.read_behind(Some(account), move |connection| read::load(connection, account))
     }

@@ -1,11 +1,13 @@
 //! The ahead log: batches become durable in an append-only file and reach the database later, many at
 //! once ([ADR 12](../../../../docs/adr/0012-ahead-log.md)).
 //!
-//! One thread checks each batch against the database and what waits for it, appends it, syncs, and
-//! answers. What it gathered (a generation) the writer's thread applies in one transaction while the
-//! next one gathers. Whoever reads what events change asks for it to be applied first.
+//! Whoever commits checks its batch against the database and what waits for it, appends it and syncs, on
+//! its own thread. What has gathered (a generation) the writer's thread applies in one transaction while
+//! the next one gathers; a thread of the log's own sees to that. Whoever reads what events change asks for
+//! it to be applied first.
 
 mod generation;
+mod heads;
 mod log;
 mod runner;
 #[cfg(test)]
@@ -21,16 +23,19 @@ use opencredits_schema::AccountId;
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::oneshot;
 
-use self::generation::Probe;
+use self::generation::Known;
+pub(super) use self::heads::{does_not_fit, with_heads};
 use self::log::Log;
-use self::runner::{Message, Runner};
-use super::super::{Answered, Batch, Rejected, StoreError, Write};
+pub(super) use self::log::Logged;
+use self::runner::{Message, Runner, Shared};
+use super::super::{Answered, Batch, Rejected, StoreError};
 use super::thread::{Job, Thread};
 use super::{commit, failed, unavailable};
 
 /// The ahead log of an open store; dropped, it applies what it has and ends.
 #[derive(Debug)]
 pub(super) struct Ahead {
+    runner: Shared,
     messages: Sender<Message>,
     touched: Arc<Touched>,
     thread: Option<JoinHandle<()>>,
@@ -43,7 +48,7 @@ struct Touched(Mutex<HashMap<AccountId, u64>>);
 /// What the log says beyond its database.
 pub(super) struct Missing {
     generation: u64,
-    writes: Vec<Arc<Write>>,
+    writes: Vec<Logged>,
 }
 
 impl Touched {
@@ -68,19 +73,27 @@ impl Ahead {
         let runner = Runner::new(
             log,
             applied.saturating_add(1),
-            Probe::new(probe),
+            Known::new(probe),
             (jobs, messages.clone()),
             Arc::clone(&touched),
         );
+        let runner = Shared::new(runner);
+        let running = runner.clone();
         let thread = std::thread::Builder::new().name("sqlite-ahead".to_owned());
-        let thread = thread.spawn(move || runner.run(&inbox));
+        let thread = thread.spawn(move || running.run(&inbox));
         let thread = Some(thread.map_err(|error| unavailable(&error))?);
-        Ok((Self { messages, touched, thread }, writer))
+        Ok((Self { runner, messages, touched, thread }, writer))
     }
 
-    /// Makes a batch durable.
+    /// Makes a batch durable; blocks while it is written to the log and synced, and answers then. One that
+    /// the log cannot take is answered when the database has.
     pub(super) fn commit(&self, batch: Batch) -> Answered<'static, Vec<Rejected>> {
-        self.ask(|reply| Message::Commit(batch, reply))
+        let (reply, answer) = oneshot::channel();
+        if self.runner.commit(batch, reply) {
+            // A thread that has stopped applies nothing any more; the next start does.
+            self.messages.send(Message::Gathering).ok();
+        }
+        answered(answer)
     }
 
     /// Resolves when the database holds all that was durable of an account before.
@@ -94,18 +107,21 @@ impl Ahead {
     }
 
     fn applied(&self, waits: bool) -> Answered<'static, ()> {
-        if waits { self.ask(Message::Apply) } else { Box::pin(std::future::ready(Ok(()))) }
-    }
-
-    fn ask<T: Send + 'static>(
-        &self,
-        message: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Message,
-    ) -> Answered<'static, T> {
+        if !waits {
+            return Box::pin(std::future::ready(Ok(())));
+        }
         let (reply, answer) = oneshot::channel();
         // A thread that has stopped drops the reply.
-        self.messages.send(message(reply)).ok();
-        Box::pin(async move { answer.await.map_err(|_| unavailable(&"its thread has stopped"))? })
+        self.messages.send(Message::Apply(reply)).ok();
+        answered(answer)
     }
+}
+
+/// What is answered, or that nobody is left to answer.
+fn answered<T: Send + 'static>(
+    answer: oneshot::Receiver<Result<T, StoreError>>,
+) -> Answered<'static, T> {
+    Box::pin(async move { answer.await.map_err(|_| unavailable(&"its thread has stopped"))? })
 }
 
 impl Drop for Ahead {
@@ -141,7 +157,7 @@ pub(super) fn missing(path: &Path, connection: &Connection) -> Result<Vec<Missin
 /// When it cannot be written, or does not fit.
 pub(super) fn replay(connection: &mut Connection, missing: Vec<Missing>) -> Result<(), StoreError> {
     for Missing { generation, writes } in missing {
-        commit::apply(connection, generation, &writes)?;
+        commit::replay(connection, generation, writes)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use rusqlite::{
 
 use super::super::event_keys::{EventKeys, whole};
 use super::super::{Payout, PayoutOutcome, Rejected, Rejection, StoreError, Write};
+use super::ahead::{Logged, does_not_fit, with_heads};
 use super::read;
 use super::{failed, to_text};
 
@@ -35,14 +36,30 @@ pub(super) fn apply(
     generation: u64,
     writes: &[Arc<Write>],
 ) -> Result<(), StoreError> {
+    apply_once(connection, generation, |_| Ok(writes))
+}
+
+/// The same of a generation that was read from the log's file.
+pub(super) fn replay(
+    connection: &mut Connection,
+    generation: u64,
+    writes: Vec<Logged>,
+) -> Result<(), StoreError> {
+    apply_once(connection, generation, |transaction| with_heads(transaction, writes))
+}
+
+fn apply_once<W: AsRef<[Arc<Write>]>>(
+    connection: &mut Connection,
+    generation: u64,
+    writes: impl FnOnce(&Transaction<'_>) -> Result<W, StoreError>,
+) -> Result<(), StoreError> {
     let transaction = begin(connection)?;
     if !mark(&transaction, generation)? {
         return Ok(());
     }
-    let rejected = write(&transaction, writes)?;
+    let rejected = write(&transaction, writes(&transaction)?.as_ref())?;
     if !rejected.is_empty() {
-        let text = format!("the ahead log does not fit the database: {rejected:?}");
-        return Err(StoreError::Corrupt(text));
+        return Err(does_not_fit(&format!("{rejected:?}")));
     }
     transaction.commit().map_err(failed)
 }

@@ -4,13 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use opencredits_schema::AccountId;
-use rusqlite::{Connection, OptionalExtension as _, Params, Transaction, params};
+use opencredits_schema::{AccountId, RequestId};
+use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use crate::store::event_keys::EventKeys;
 use crate::store::sqlite::commit::{bytes, stored_seq};
 use crate::store::sqlite::failed;
 use crate::store::{Batch, StoreError, Write};
+
+/// So many accounts' numbers are remembered: a few megabytes.
+const SEQS_MAX: usize = 100_000;
 
 /// Writes that are durable in the log and not yet in the database.
 #[derive(Debug)]
@@ -27,8 +30,34 @@ pub(super) struct Generation {
 pub(super) struct Effects {
     /// Accounts, by the number of their last event.
     seqs: HashMap<AccountId, u64>,
-    /// What makes events unique.
-    names: HashSet<Vec<u8>>,
+    /// What makes events unique: a kind with a request, or an outside name.
+    requests: HashSet<(u8, RequestId)>,
+    sources: HashSet<String>,
+}
+
+impl Effects {
+    /// Whether an event of the same name is among them.
+    fn has(&self, keys: &EventKeys) -> bool {
+        match (keys.request, &keys.source) {
+            (Some(request), _) => self.requests.contains(&(keys.kind, request)),
+            (None, source) => source.as_ref().is_some_and(|source| self.sources.contains(source)),
+        }
+    }
+
+    /// Notes an event's name; whether it is new.
+    fn insert(&mut self, keys: EventKeys) -> bool {
+        match (keys.request, keys.source) {
+            (Some(request), _) => self.requests.insert((keys.kind, request)),
+            (None, Some(source)) => self.sources.insert(source),
+            (None, None) => false,
+        }
+    }
+
+    fn extend(&mut self, later: Self) {
+        self.seqs.extend(later.seqs);
+        self.requests.extend(later.requests);
+        self.sources.extend(later.sources);
+    }
 }
 
 impl Generation {
@@ -44,8 +73,7 @@ impl Generation {
     pub(super) fn gather(&mut self, batch: &Batch, effects: Effects) {
         self.since.get_or_insert_with(Instant::now);
         self.writes.extend(batch.iter().cloned());
-        self.effects.seqs.extend(effects.seqs);
-        self.effects.names.extend(effects.names);
+        self.effects.extend(effects);
     }
 }
 
@@ -54,19 +82,19 @@ impl Generation {
 pub(super) fn check(
     batch: &Batch,
     waiting: &[&Generation],
-    probe: &Probe,
+    known: &mut Known,
 ) -> Result<Option<Effects>, StoreError> {
-    // One look at one moment of the database: each statement by itself would lock and unlock it.
-    let looking = probe.look()?;
-    let effects = next_and_new(batch, waiting, probe);
-    looking.finish().map_err(failed)?;
+    // Where a look could not be ended, what it sees is old.
+    known.probe.stop_looking()?;
+    let effects = next_and_new(batch, waiting, known);
+    known.probe.stop_looking()?;
     effects
 }
 
 fn next_and_new(
     batch: &Batch,
     waiting: &[&Generation],
-    probe: &Probe,
+    known: &mut Known,
 ) -> Result<Option<Effects>, StoreError> {
     let mut effects = Effects::default();
     for write in batch.iter() {
@@ -74,13 +102,12 @@ fn next_and_new(
         let seqs = std::iter::once(&effects).chain(waiting.iter().map(|later| &later.effects));
         let stored = match seqs.filter_map(|effects| effects.seqs.get(&head.id)).max() {
             Some(seq) => Some(*seq),
-            None => probe.seq(head.id)?,
+            None => known.seq(head.id)?,
         };
         let keys = EventKeys::of(event);
         let next = stored.is_some() && stored == head.seq.checked_sub(1);
-        let Some(name) = keys.name().filter(|_| next) else { return Ok(None) };
-        let waits = waiting.iter().any(|generation| generation.effects.names.contains(&name));
-        if waits || probe.has(&keys)? || !effects.names.insert(name) {
+        let waits = waiting.iter().any(|generation| generation.effects.has(&keys));
+        if !next || waits || known.has(&keys)? || !effects.insert(keys) {
             return Ok(None);
         }
         effects.seqs.insert(head.id, head.seq);
@@ -88,38 +115,107 @@ fn next_and_new(
     Ok(Some(effects))
 }
 
-/// A connection that looks at what the database holds.
-pub(super) struct Probe(Connection);
+/// What the database holds of what batches are checked against; what is not remembered is looked up.
+pub(super) struct Known {
+    probe: Probe,
+    /// The last events' numbers of accounts that settled lately.
+    seqs: HashMap<AccountId, u64>,
+    /// The largest request that an event is of: a larger one is new. Requests are numbered by time, so
+    /// that is nearly each one that began after the last generation was applied.
+    newest: Option<RequestId>,
+}
 
-impl Probe {
-    pub(super) const fn new(connection: Connection) -> Self {
-        Self(connection)
+impl Known {
+    pub(super) fn new(probe: Connection) -> Self {
+        Self { probe: Probe::new(probe), seqs: HashMap::new(), newest: None }
     }
 
-    /// Begins a read of one state of the database.
-    fn look(&self) -> Result<Transaction<'_>, StoreError> {
-        self.0.unchecked_transaction().map_err(failed)
+    /// Learns what a generation changed that the database holds now.
+    pub(super) fn applied(&mut self, generation: &Generation) {
+        let Effects { seqs, requests, .. } = &generation.effects;
+        if self.seqs.len() > SEQS_MAX {
+            self.seqs.clear();
+        }
+        self.seqs.extend(seqs);
+        let newest = requests.iter().map(|(_, request)| *request).max();
+        self.newest = self.newest.map(|before| newest.map_or(before, |newest| newest.max(before)));
     }
 
-    fn seq(&self, account: AccountId) -> Result<Option<u64>, StoreError> {
-        stored_seq(&self.0, account)
+    /// Forgets all, for the database changed beside the log.
+    pub(super) fn forget(&mut self) {
+        self.seqs.clear();
+        self.newest = None;
     }
 
-    fn has(&self, keys: &EventKeys) -> Result<bool, StoreError> {
+    fn seq(&mut self, account: AccountId) -> Result<Option<u64>, StoreError> {
+        match self.seqs.get(&account) {
+            Some(seq) => Ok(Some(*seq)),
+            None => stored_seq(self.probe.look()?, account),
+        }
+    }
+
+    fn has(&mut self, keys: &EventKeys) -> Result<bool, StoreError> {
         match (keys.request, &keys.source) {
+            (Some(request), _) if request > self.newest()? => Ok(false),
             (Some(request), _) => {
                 let sql = "SELECT 1 FROM events WHERE request = ?1 AND kind = ?2";
-                self.finds(sql, params![bytes(request), keys.kind])
+                self.probe.finds(sql, params![bytes(request), keys.kind])
             }
             (None, Some(source)) => {
-                self.finds("SELECT 1 FROM events WHERE source = ?1", params![source])
+                self.probe.finds("SELECT 1 FROM events WHERE source = ?1", params![source])
             }
             (None, None) => Ok(false),
         }
     }
 
-    fn finds(&self, sql: &str, row: impl Params) -> Result<bool, StoreError> {
-        let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
+    fn newest(&mut self) -> Result<RequestId, StoreError> {
+        if let Some(newest) = self.newest {
+            return Ok(newest);
+        }
+        let sql = "SELECT max(request) FROM events WHERE request IS NOT NULL";
+        let found = self.probe.look()?.query_row(sql, [], |row| row.get::<_, Option<[u8; 16]>>(0));
+        let newest = found.map_err(failed)?.map_or(0, u128::from_be_bytes);
+        Ok(*self.newest.insert(RequestId::new(newest)))
+    }
+}
+
+/// A connection that looks at what the database holds.
+struct Probe {
+    connection: Connection,
+    looking: bool,
+}
+
+impl Probe {
+    const fn new(connection: Connection) -> Self {
+        Self { connection, looking: false }
+    }
+
+    /// One look at one moment of the database for all of a batch: each statement by itself would lock
+    /// and unlock it.
+    fn look(&mut self) -> Result<&Connection, StoreError> {
+        if !self.looking {
+            self.run("BEGIN")?;
+            self.looking = true;
+        }
+        Ok(&self.connection)
+    }
+
+    fn stop_looking(&mut self) -> Result<(), StoreError> {
+        if self.looking {
+            self.run("COMMIT")?;
+            self.looking = false;
+        }
+        Ok(())
+    }
+
+    fn run(&self, sql: &str) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        statement.execute([]).map_err(failed)?;
+        Ok(())
+    }
+
+    fn finds(&mut self, sql: &str, row: impl Params) -> Result<bool, StoreError> {
+        let mut statement = self.look()?.prepare_cached(sql).map_err(failed)?;
         let found = statement.query_row(row, |_| Ok(())).optional().map_err(failed)?;
         Ok(found.is_some())
     }

@@ -1,7 +1,8 @@
 //! The ahead log's two files: batches that are durable before the database holds them.
 //!
 //! A record is one batch: a head of 32 bytes (CRC-32 of all that follows it, length, log, generation,
-//! place; little-endian), then the batch as JSON. Generations take the two files in turn. A file is
+//! place; little-endian), then the batch as JSON, without the heads of accounts: these follow from the
+//! database's and the events. Generations take the two files in turn. A file is
 //! written over from its start once the database holds what stood there, and is not made shorter, for
 //! an overwrite costs the disk less than growth. A record counts if its sum is right and its log,
 //! generation and place are those that are looked for, so what older generations left behind does not.
@@ -12,9 +13,45 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use opencredits_schema::{AccountId, Checkpoint, Event, RequestId};
+use serde::{Deserialize, Serialize, Serializer as _};
+
 use crate::store::Write;
 
 const HEAD: usize = 32;
+
+/// A write as it stands in the log: as [`Write`], with less of the head.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::store::sqlite) enum Line<E, C> {
+    Event { event: E, head: Named, forget: bool },
+    Checkpoint(C),
+    Forget { account: AccountId, request: RequestId },
+}
+
+/// A write that was read from the log.
+pub(in crate::store::sqlite) type Logged = Line<Event, Box<Checkpoint>>;
+
+/// Of an account's head: whose it is, and the number of its last event.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::store::sqlite) struct Named {
+    pub(in crate::store::sqlite) id: AccountId,
+    pub(in crate::store::sqlite) seq: u64,
+}
+
+impl<'a> From<&'a Write> for Line<&'a Event, &'a Checkpoint> {
+    fn from(write: &'a Write) -> Self {
+        match write {
+            Write::Event { event, head, forget } => {
+                let head = Named { id: head.id, seq: head.seq };
+                Self::Event { event, head, forget: *forget }
+            }
+            Write::Checkpoint(checkpoint) => Self::Checkpoint(checkpoint),
+            Write::Forget { account, request } => {
+                Self::Forget { account: *account, request: *request }
+            }
+        }
+    }
+}
 
 /// Both files, and where the next record goes.
 #[derive(Debug)]
@@ -54,7 +91,8 @@ impl Log {
     /// When the file cannot be written or synced; whether the batch is durable is unknown then.
     pub(super) fn append(&mut self, batch: &[Arc<Write>]) -> io::Result<()> {
         let mut record = vec![0; HEAD];
-        serde_json::to_writer(&mut record, batch)?;
+        let mut body = serde_json::Serializer::new(&mut record);
+        body.collect_seq(batch.iter().map(|write| Line::from(write.as_ref())))?;
         let body = record.len().saturating_sub(HEAD);
         let head = [number(body), self.name, self.generation, self.place].map(u64::to_le_bytes);
         // The length and the sum share eight bytes: a batch is far below 4 GiB.
@@ -96,13 +134,13 @@ impl Log {
     ///
     /// # Errors
     /// When the file cannot be read, or a record that is whole is not a batch of ours.
-    pub(super) fn read(&self, generation: u64) -> io::Result<Vec<Arc<Write>>> {
+    pub(super) fn read(&self, generation: u64) -> io::Result<Vec<Logged>> {
         let mut writes = Vec::new();
         let file = which(&self.files, generation);
         let size = file.metadata()?.len();
         let (mut place, mut offset) = (0, 0);
         while let Some(body) = self.record(file, size, offset, [generation, place])? {
-            writes.extend(serde_json::from_slice::<Vec<Arc<Write>>>(&body)?);
+            writes.extend(serde_json::from_slice::<Vec<Logged>>(&body)?);
             place = place.saturating_add(1);
             offset = offset.saturating_add(number(HEAD)).saturating_add(number(body.len()));
         }

@@ -1,14 +1,14 @@
-//! The log's own thread: appends and answers, and has the writer apply what has gathered.
+//! What the log does, step by step: appends and answers, and has the writer apply what has gathered.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::Touched;
-use super::generation::{Effects, Generation, Probe, check};
+use super::generation::{Effects, Generation, Known, check};
 use super::log::Log;
 use crate::store::sqlite::thread::Job;
 use crate::store::sqlite::{commit, unavailable};
@@ -23,13 +23,13 @@ const RETRY: Duration = Duration::from_millis(200);
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// What the thread is asked or told.
+/// What the log's thread is asked or told.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// To make a batch durable.
-    Commit(Batch, Reply<Vec<Rejected>>),
     /// To have all that is durable applied.
     Apply(Reply<()>),
+    /// Something gathers: it is to be applied in time.
+    Gathering,
     /// The writer is done with what it was given.
     Written(Result<(), StoreError>),
     /// To end.
@@ -38,7 +38,7 @@ pub(super) enum Message {
 
 pub(super) struct Runner {
     log: Log,
-    probe: Probe,
+    known: Known,
     jobs: Sender<Job>,
     me: Sender<Message>,
     touched: Arc<Touched>,
@@ -54,18 +54,67 @@ pub(super) struct Runner {
     ending: bool,
 }
 
+/// The runner, for the two threads that make its steps: whoever commits, and the log's own, which does
+/// what is due later. A step that panics takes the runner with it, and all who wait for it are told.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<Mutex<Option<Runner>>>);
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Runner")
+    }
+}
+
+impl Shared {
+    pub(super) fn new(runner: Runner) -> Self {
+        Self(Arc::new(Mutex::new(Some(runner))))
+    }
+
+    pub(super) fn with<T>(&self, step: impl FnOnce(&mut Runner) -> T) -> Option<T> {
+        let mut place = self.0.lock().ok()?;
+        let mut runner = place.take()?;
+        let done = step(&mut runner);
+        *place = Some(runner);
+        Some(done)
+    }
+
+    /// Makes a batch durable, or drops its reply where nobody can; blocks while the log is written.
+    /// Whether the log's thread is to be told that something gathers.
+    pub(super) fn commit(&self, batch: Batch, reply: Reply<Vec<Rejected>>) -> bool {
+        self.with(|runner| runner.commit(batch, reply)).unwrap_or(false)
+    }
+
+    /// The log's own thread.
+    pub(super) fn run(&self, inbox: &Receiver<Message>) {
+        while let Some(next_look) = self.with(|runner| runner.next_look()) {
+            let message = match next_look {
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            let message = match message {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if self.with(|runner| runner.hear(message)).unwrap_or(true) {
+                return;
+            }
+        }
+    }
+}
+
 impl Runner {
     pub(super) fn new(
         mut log: Log,
         generation: u64,
-        probe: Probe,
+        known: Known,
         (jobs, me): (Sender<Job>, Sender<Message>),
         touched: Arc<Touched>,
     ) -> Self {
         log.begin(generation);
         Self {
             log,
-            probe,
+            known,
             jobs,
             me,
             touched,
@@ -79,23 +128,27 @@ impl Runner {
         }
     }
 
-    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
-        loop {
-            let message = match self.next_look() {
-                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
-            };
-            match message {
-                Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            let alone = self.commit_waiting();
-            self.apply(alone);
-            if self.ending && !self.writing && (self.is_done() || self.failure.is_some()) {
-                return;
-            }
+    /// Makes a batch durable, on the thread that asks; whether something gathers that the log's thread
+    /// does not know of.
+    fn commit(&mut self, batch: Batch, reply: Reply<Vec<Rejected>>) -> bool {
+        let knows = self.next_look().is_some();
+        self.commits.push_back((batch, reply));
+        self.step();
+        !knows && self.next_look().is_some()
+    }
+
+    /// Does what a message asks for; whether it was the last.
+    fn hear(&mut self, message: Option<Message>) -> bool {
+        if let Some(message) = message {
+            self.take(message);
         }
+        self.step();
+        self.ending && !self.writing && (self.is_done() || self.failure.is_some())
+    }
+
+    fn step(&mut self) {
+        let alone = self.commit_waiting();
+        self.apply(alone);
     }
 
     /// When something is to be done although nobody says so.
@@ -111,7 +164,7 @@ impl Runner {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Commit(batch, reply) => self.commits.push_back((batch, reply)),
+            Message::Gathering => {}
             Message::Apply(reply) => self.flushes.push((self.newest(), reply)),
             Message::Written(result) => self.written(result),
             Message::End => self.ending = true,
@@ -135,6 +188,7 @@ impl Runner {
             Ok(()) => {
                 self.failure = None;
                 if let Some(done) = self.applying.take() {
+                    self.known.applied(&done);
                     self.touched.with(|touched| touched.retain(|_, last| *last > done.number));
                 }
             }
@@ -172,7 +226,7 @@ impl Runner {
             }
             let waiting: Vec<_> =
                 std::iter::once(&self.gathering).chain(self.applying.as_deref()).collect();
-            let appended = match check(&batch, &waiting, &self.probe) {
+            let appended = match check(&batch, &waiting, &mut self.known) {
                 Ok(effects) => effects.is_some_and(|effects| self.append(&batch, effects)),
                 Err(error) => {
                     drop(reply.send(Err(error)));
@@ -251,6 +305,7 @@ impl Runner {
 
     fn write_alone(&mut self, alone: bool) {
         let Some((batch, reply)) = self.commits.pop_front_if(|_| alone) else { return };
+        self.known.forget();
         // Whether it is written or not, nothing else gets its number: the log may hold a part of it.
         let number = self.next_generation().number;
         self.write(move |connection| {

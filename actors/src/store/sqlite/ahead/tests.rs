@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use opencredits_schema::{Account, Credits, RequestId, Timestamp};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::log::{Line, Logged};
 use crate::store::{Rejected, Rejection, Store, Write};
 use crate::tests::stores::{settle, step};
-use crate::tests::{ACCOUNT, checkpoint, grant, partner};
-use crate::{SqliteStore, StoreError};
+use crate::tests::{ACCOUNT, checkpoint, grant, partner, place, settings};
+use crate::{MemoryStore, SqliteStore, StoreError, System};
 
 /// An open store and its account.
 struct Bank {
@@ -86,6 +88,35 @@ async fn what_was_answered_is_there_after_a_crash_however_often_the_start_crashe
     for _ in 0..2 {
         assert_eq!(seq(left.path()).await, 6);
     }
+    // The log holds no heads.
+    let store = SqliteStore::open(&left.path().join("t.db"), "a test").unwrap();
+    assert_eq!(store.load(ACCOUNT).await.unwrap().unwrap().head, *bank.account.head());
+}
+
+#[test]
+fn records_of_the_time_when_heads_stood_in_the_log_are_read() {
+    let write = step(&mut Account::new(ACCOUNT), &grant("g", 1000));
+    let Write::Event { event, head, .. } = write.as_ref() else { panic!("{write:?}") };
+    let record = serde_json::json!({ "Event": { "event": event, "head": head, "forget": true } });
+    let read: Logged = serde_json::from_value(record).unwrap();
+    let Line::Event { event: same, head, forget: true } = read else { panic!("{read:?}") };
+    assert_eq!((&same, head.id, head.seq), (event, ACCOUNT, 1));
+}
+
+#[tokio::test]
+async fn a_log_whose_database_lacks_events_before_it_is_refused() {
+    let mut bank = Bank::open().await;
+    let before = bank.killed();
+    bank.store.history(ACCOUNT, 10, 0).await.unwrap();
+    bank.settle(1).await;
+    let left = bank.killed();
+    for file in ["t.db", "t.db-wal"] {
+        fs::copy(before.path().join(file), left.path().join(file)).unwrap();
+    }
+    // The generation of the grant is lost from both: its file was written over.
+    fs::write(left.path().join("t.db-ahead1"), b"").unwrap();
+    let refused = SqliteStore::open(&left.path().join("t.db"), "a test");
+    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -163,12 +194,128 @@ async fn a_checkpoint_that_was_forgotten_does_not_come_back() {
     }
 }
 
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_settlements_and_nothing_else() {
+    let bank = Bank::open().await;
+    let store = Arc::new(bank.store);
+    let system = Arc::new(System::start(Arc::clone(&store) as Arc<_>, settings(1)).await.unwrap());
+    system.ask(ACCOUNT, place(1, 10)).await.unwrap();
+    let (held, hangs) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let log = store.ahead.runner.clone();
+    let disk = std::thread::spawn(move || {
+        log.with(|_| {
+            held.send(()).unwrap();
+            released.recv().ok();
+        });
+    });
+    hangs.recv().unwrap();
+    let asking = Arc::clone(&system);
+    let settling = tokio::spawn(async move { asking.ask(ACCOUNT, settle(1, 10)).await });
+    // This is the thread on which the accounts run here: it is free.
+    system.ask(ACCOUNT, place(2, 10)).await.unwrap();
+    assert_eq!(system.view(ACCOUNT).await.unwrap().open_holds, 1, "the settlement was decided");
+    assert!(!settling.is_finished(), "it is not durable");
+    release.send(()).unwrap();
+    settling.await.unwrap().unwrap();
+    disk.join().unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_a_step_that_panics_is_told_and_so_is_who_comes_later() {
+    let mut bank = Bank::open().await;
+    bank.settle(1).await;
+    let log = bank.store.ahead.runner.clone();
+    std::thread::spawn(move || log.with(|_| panic!("a planted panic"))).join().unwrap_err();
+    let write = step(&mut bank.account, &settle(2, 1));
+    let refused = bank.commit(vec![write]).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    let unread = bank.store.history(ACCOUNT, 10, 0).await;
+    assert!(matches!(unread, Err(StoreError::Unavailable(_))), "{unread:?}");
+    let left = bank.killed();
+    assert_eq!(seq(left.path()).await, 2);
+}
+
+#[test]
+fn what_has_gathered_is_applied_although_nobody_asks() {
+    let bank = runtime().block_on(Bank::open());
+    let database = rusqlite::Connection::open(bank.folder.path().join("t.db")).unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    let events = || database.query_row("SELECT count(*) FROM events", [], |row| row.get(0));
+    while events() == Ok(0_i64) {
+        assert!(Instant::now() < end, "still not in the database");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(events(), Ok(1));
+}
+
+/// What may happen between two commits, or the request that is settled.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Settle(u128),
+    /// By an incarnation that does not know the last event.
+    SettleStale(u128),
+    Apply,
+    Reopen,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        4 => (1_u128..9).prop_map(Turn::Settle),
+        1 => (1_u128..9).prop_map(Turn::SettleStale),
+        2 => Just(Turn::Apply),
+        1 => Just(Turn::Reopen),
+    ]
+}
+
+/// The same turns with a store that looks at everything it has, each time.
+async fn same_answers(turns: &[Turn]) {
+    let model = MemoryStore::default();
+    model.put_partner(partner()).await.unwrap();
+    model.create_account(ACCOUNT, None, Timestamp::default()).await.unwrap();
+    let mut bank = Bank::open().await;
+    let granted = step(&mut Account::new(ACCOUNT), &grant("g", 1000));
+    assert_eq!(model.commit(Arc::new(vec![granted])).await, Ok(vec![]));
+    let (mut head, mut older) = (bank.account.head().clone(), bank.account.head().clone());
+    for turn in turns {
+        let (known, request) = match *turn {
+            Turn::Settle(request) => (&head, request),
+            Turn::SettleStale(request) => (&older, request),
+            Turn::Apply => {
+                bank.store.history(ACCOUNT, 1, 0).await.unwrap();
+                continue;
+            }
+            Turn::Reopen => {
+                let Bank { folder, store, account } = bank;
+                drop(store);
+                let store = SqliteStore::open(&folder.path().join("t.db"), "a test").unwrap();
+                bank = Bank { folder, store, account };
+                continue;
+            }
+        };
+        let write = step(&mut Account::load(known.clone(), []), &settle(request, 1));
+        let expected = model.commit(Arc::new(vec![Arc::clone(&write)])).await;
+        assert_eq!(bank.commit(vec![write]).await, expected, "{turn:?}");
+        let next = model.load(ACCOUNT).await.unwrap().unwrap().head;
+        older = if next.seq > head.seq { std::mem::replace(&mut head, next) } else { older };
+    }
+    assert_eq!(bank.store.load(ACCOUNT).await.unwrap().unwrap().head, head);
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// What the log remembers of the database makes no difference to what is taken and refused.
+    #[test]
+    fn repeats_and_stale_writers_are_refused_whatever_is_applied(
+        turns in prop::collection::vec(turn(), 1..24),
+    ) {
+        runtime().block_on(same_answers(&turns));
+    }
 
     /// A torn or spoiled log gives a prefix of what was appended, whole batches only.
     #[test]
