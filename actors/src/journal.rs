@@ -198,8 +198,9 @@ impl Journal {
         (Arc::new(writes), places)
     }
 
-    /// Answers everyone in the batch; the accounts that have to start again.
-    fn finish(&self, places: &[usize], rejected: &[crate::store::Rejected]) -> Vec<AccountId> {
+    /// Answers everyone in the batch. An account whose write was refused is told first: who was answered
+    /// and asks on must not meet the incarnation that decided it.
+    fn finish(&self, places: &[usize], rejected: &[crate::store::Rejected], on_broken: &OnBroken) {
         let items = std::mem::take(&mut *lock(&self.working));
         let mut refused = std::collections::HashMap::new();
         for rejection in rejected {
@@ -208,7 +209,6 @@ impl Journal {
             }
         }
         let mut broken = lock(&self.broken);
-        let mut restart = Vec::new();
         let mut written = 0usize;
         for (place, item) in items.into_iter().enumerate() {
             match item {
@@ -231,7 +231,7 @@ impl Journal {
                     let account = write.account();
                     if let Some(why) = refused.remove(&place) {
                         broken.insert(account);
-                        restart.push(account);
+                        on_broken(account);
                         if why == Rejection::Fenced {
                             metrics::counter!("opencredits_entries_refused_total").increment(1);
                             tracing::warn!(%account, "an entry was refused: the account has another owner");
@@ -255,7 +255,6 @@ impl Journal {
         if before == written {
             self.idle.notify_waiters();
         }
-        restart
     }
 }
 
@@ -317,9 +316,7 @@ impl Actor for JournalActor {
             let (batch, places) = self.journal.batch();
             let started = Instant::now();
             let rejected = self.commit(&batch).await;
-            for account in self.journal.finish(&places, &rejected) {
-                (self.on_broken)(account);
-            }
+            self.journal.finish(&places, &rejected, &self.on_broken);
             if batch.len() >= MANY {
                 tokio::time::sleep_until(started + GAP).await;
             }
