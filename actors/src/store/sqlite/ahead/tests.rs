@@ -206,7 +206,8 @@ async fn a_disk_that_hangs_holds_up_settlements_and_nothing_else() {
     let disk = std::thread::spawn(move || {
         log.with(|_| {
             held.send(()).unwrap();
-            released.recv().ok();
+            // Not for good: if it held up the accounts' thread, that could not release it.
+            released.recv_timeout(Duration::from_secs(10)).ok();
         });
     });
     hangs.recv().unwrap();
