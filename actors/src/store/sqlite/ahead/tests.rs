@@ -9,7 +9,7 @@ use opencredits_schema::{Account, Credits, RequestId, Timestamp};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::log::{Line, Logged};
+use super::log::{Line, Log, Logged};
 use crate::store::{Rejected, Rejection, Store, Write};
 use crate::tests::stores::{settle, step};
 use crate::tests::{ACCOUNT, checkpoint, grant, partner, place, settings};
@@ -66,11 +66,12 @@ async fn seq(folder: &Path) -> u64 {
     store.load(ACCOUNT).await.unwrap().unwrap().head.seq
 }
 
-/// The file in which the only generation stands, and where its records end.
+/// The file in which the only generation stands, and its records without the zeros behind them.
 fn only_log(folder: &Path) -> (PathBuf, Vec<u8>) {
     let path = folder.join("t.db-ahead1");
     assert_eq!(fs::metadata(folder.join("t.db-ahead0")).unwrap().len(), 0);
-    let bytes = fs::read(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
     (path, bytes)
 }
 
@@ -178,6 +179,28 @@ async fn what_the_log_does_not_take_the_database_takes() {
     let database = rusqlite::Connection::open(bank.folder.path().join("t.db")).unwrap();
     let events = database.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
     assert_eq!(events, Ok(2));
+}
+
+#[tokio::test]
+async fn a_log_grows_by_steps_and_records_cross_them() {
+    let mut account = Bank::open().await.account;
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("t.db");
+    let mut log = Log::open(&database, 7).unwrap();
+    log.begin(1);
+    let length = || fs::metadata(folder.path().join("t.db-ahead1")).unwrap().len();
+    let (mut writes, mut lengths) = (0, vec![length()]);
+    while lengths.len() < 4 {
+        let batch: Vec<_> =
+            (0..100).map(|at| step(&mut account, &settle(writes + at + 1, 1))).collect();
+        log.append(&batch).unwrap();
+        writes += 100;
+        lengths.push(length());
+        lengths.dedup();
+    }
+    assert_eq!(lengths[1..], [lengths[1], 2 * lengths[1], 3 * lengths[1]]);
+    let read = Log::open(&database, 7).unwrap().read(1).unwrap();
+    assert_eq!(u128::try_from(read.len()), Ok(writes));
 }
 
 #[tokio::test]
@@ -307,6 +330,15 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
+/// What a crash or the disk does to a log from some place on.
+#[derive(Clone, Copy, Debug)]
+enum Spoiled {
+    Cut,
+    /// The zeros that stood there still do.
+    Unwritten,
+    Changed,
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -322,7 +354,7 @@ proptest! {
     #[test]
     fn a_spoiled_log_gives_the_batches_before_the_spoiled_one(
         at in 0.0_f64..1.0,
-        cut in any::<bool>(),
+        how in prop::sample::select(&[Spoiled::Cut, Spoiled::Unwritten, Spoiled::Changed][..]),
     ) {
         runtime().block_on(async {
             let mut bank = Bank::open().await;
@@ -336,10 +368,10 @@ proptest! {
             bytes = only_log(left.path()).1;
             #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a small file")]
             let spoiled = (at * bytes.len() as f64) as usize;
-            if cut {
-                bytes.truncate(spoiled);
-            } else {
-                bytes[spoiled] ^= 0x20;
+            match how {
+                Spoiled::Cut => bytes.truncate(spoiled),
+                Spoiled::Unwritten => bytes[spoiled..].fill(0),
+                Spoiled::Changed => bytes[spoiled] ^= 0x20,
             }
             fs::write(only_log(left.path()).0, &bytes).unwrap();
             let whole = ends.iter().filter(|end| **end <= spoiled).count();
