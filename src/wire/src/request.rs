@@ -11,6 +11,7 @@ mod content;
 mod dialect;
 mod edit;
 mod fields;
+mod json;
 mod output;
 mod read;
 mod refused;
@@ -239,7 +240,7 @@ impl Request {
 
     /// The body as text; parsing has checked that it is.
     pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).unwrap_or_default()
+        simdutf8::basic::from_utf8(&self.body).unwrap_or_default()
     }
 
     pub(crate) fn has_tools(&self) -> bool {
@@ -271,7 +272,7 @@ impl Request {
         body: Bytes,
         native: Option<(&str, bool)>,
     ) -> Result<Self, BadRequest> {
-        let text = std::str::from_utf8(&body)
+        let text = simdutf8::basic::from_utf8(&body)
             .map_err(|_| BadRequest::whole("the body is not valid UTF-8".to_owned()))?;
         let scan = Scan::run(dialect, text)?;
         refused::check(&scan.fields)?;
@@ -307,8 +308,8 @@ impl Request {
         let (n, search) = (config.n.unwrap_or(read::choices(&scan)?), read::search(&scan)?);
         let (store, include) = (read::store(&scan), read::include(&scan));
         let compacts = read::compacts(&scan);
-        let prediction = scan.fields.prediction.filter(|raw| raw.get() != "null");
-        let prediction_bytes = prediction.map_or(0, |raw| raw.get().len());
+        let prediction = scan.fields.prediction.filter(|raw| *raw != "null");
+        let prediction_bytes = prediction.map_or(0, str::len);
         let insert_at = text.find('{').map_or(0, |brace| brace.saturating_add(1));
         let has_functions = scan.fields.functions.is_some_and(|raw| !fields::names_nothing(raw));
         let Scan { tools, media, cache, .. } = scan;

@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
 use super::BadRequest;
 use super::scan::{Scan, Skip, Word};
 use crate::bound::{Detail, Media};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A value that may be content: a string, an array of parts, one part, or nothing.
 pub(super) struct Node<'s, 'b>(pub(super) &'s mut Scan<'b>);
@@ -144,8 +142,8 @@ fn inline(url: &str) -> Option<(&str, &str)> {
 }
 
 /// The text between the quotes of a JSON string.
-fn unquoted(raw: &RawValue) -> Option<&str> {
-    raw.get().strip_prefix('"')?.strip_suffix('"')
+fn unquoted(raw: &str) -> Option<&str> {
+    raw.strip_prefix('"')?.strip_suffix('"')
 }
 
 fn part_key(key: &str) -> &'static str {
@@ -258,12 +256,12 @@ impl<'b> Visitor<'b> for Message<'_, 'b> {
                 "fileData" => part.file_data = map.next_value_seed(Carrier(scan))?,
                 "audio" => {
                     // An earlier spoken answer, by its id: its length can't be known here.
-                    if map.next_value_seed(Skip(scan))?.get() != "null" {
+                    if map.next_value_seed(Skip(scan))? != "null" {
                         return Err(scan.fail(BadRequest::state("audio", scan.at)));
                     }
                 }
                 "file_id" => {
-                    if map.next_value_seed(Skip(scan))?.get() != "null" {
+                    if map.next_value_seed(Skip(scan))? != "null" {
                         return Err(scan.fail(BadRequest::state("file_id", scan.at)));
                     }
                 }
@@ -273,7 +271,7 @@ impl<'b> Visitor<'b> for Message<'_, 'b> {
                 }
                 "data" | "file_data" => part.data = unquoted(map.next_value_seed(Skip(scan))?),
                 "url" | "file_url" => part.url = unquoted(map.next_value_seed(Skip(scan))?),
-                "detail" => part.detail = Detail::read(map.next_value_seed(Skip(scan))?.get()),
+                "detail" => part.detail = Detail::read(map.next_value_seed(Skip(scan))?),
                 _ => map.next_value_seed(Skip(scan)).map(drop)?,
             }
         }
@@ -282,37 +280,37 @@ impl<'b> Visitor<'b> for Message<'_, 'b> {
 }
 
 impl<'b> DeserializeSeed<'b> for Node<'_, 'b> {
-    type Value = &'b RawValue;
+    type Value = &'b str;
 
-    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<&'b RawValue, D::Error> {
+    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<&'b str, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'b> Visitor<'b> for Node<'_, 'b> {
-    type Value = &'b RawValue;
+    type Value = &'b str;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("text or an array of content parts")
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<&'b RawValue, E> {
-        Ok(RawValue::NULL)
+    fn visit_str<E>(self, _: &str) -> Result<&'b str, E> {
+        Ok("")
     }
 
-    fn visit_unit<E>(self) -> Result<&'b RawValue, E> {
-        Ok(RawValue::NULL)
+    fn visit_unit<E>(self) -> Result<&'b str, E> {
+        Ok("")
     }
 
-    fn visit_seq<A: SeqAccess<'b>>(self, mut seq: A) -> Result<&'b RawValue, A::Error> {
+    fn visit_seq<A: SeqAccess<'b>>(self, mut seq: A) -> Result<&'b str, A::Error> {
         while seq.next_element_seed(Node(self.0))?.is_some() {}
-        Ok(RawValue::NULL)
+        Ok("")
     }
 
-    fn visit_map<A: MapAccess<'b>>(self, map: A) -> Result<&'b RawValue, A::Error> {
+    fn visit_map<A: MapAccess<'b>>(self, map: A) -> Result<&'b str, A::Error> {
         let part = Message(self.0).visit_map(map)?;
         settle(self.0, &part).map_err(|fault| self.0.fail(fault))?;
-        Ok(RawValue::NULL)
+        Ok("")
     }
 }
 

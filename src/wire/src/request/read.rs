@@ -1,7 +1,5 @@
 //! Reads the fields of a request that decide something, each with its own errors.
 
-use serde_json::value::RawValue;
-
 use super::fields;
 use super::scan::{Members, Scan};
 use super::stateless::{ENCRYPTED_REASONING, Include, Store};
@@ -12,8 +10,8 @@ use super::{
 
 /// What an absent field gives, or what `read` makes of a present one.
 pub(super) fn optional<T: Default>(
-    raw: Option<&RawValue>,
-    read: impl FnOnce(&RawValue) -> Result<T, BadRequest>,
+    raw: Option<&str>,
+    read: impl FnOnce(&str) -> Result<T, BadRequest>,
 ) -> Result<T, BadRequest> {
     raw.map_or_else(|| Ok(T::default()), read)
 }
@@ -30,21 +28,21 @@ pub(super) fn model(scan: &Scan<'_>) -> Result<Quoted, BadRequest> {
 
 pub(super) fn quoted(
     scan: &Scan<'_>,
-    raw: Option<&RawValue>,
+    raw: Option<&str>,
     name: &'static str,
 ) -> Result<Option<Quoted>, BadRequest> {
     let Some(raw) = raw else { return Ok(None) };
     let value = fields::string(raw, name)?.unwrap_or_default();
-    Ok(Some(Quoted { value, span: scan.span(raw.get()) }))
+    Ok(Some(Quoted { value, span: scan.span(raw) }))
 }
 
 pub(super) fn limit(
     scan: &Scan<'_>,
-    raw: Option<&RawValue>,
+    raw: Option<&str>,
     name: &'static str,
 ) -> Result<Option<Limit>, BadRequest> {
     let Some(raw) = raw else { return Ok(None) };
-    Ok(Some(Limit { value: fields::integer(raw, name)?, span: scan.span(raw.get()) }))
+    Ok(Some(Limit { value: fields::integer(raw, name)?, span: scan.span(raw) }))
 }
 
 pub(super) fn choices(scan: &Scan<'_>) -> Result<u64, BadRequest> {
@@ -57,11 +55,11 @@ pub(super) fn choices(scan: &Scan<'_>) -> Result<u64, BadRequest> {
 
 /// The members of a small object that decide something, each at most once.
 fn member<'b>(
-    raw: &'b RawValue,
+    raw: &'b str,
     field: &'static str,
     name: &str,
-) -> Result<Option<&'b RawValue>, BadRequest> {
-    let members: Members<'b> = serde_json::from_str(raw.get())
+) -> Result<Option<&'b str>, BadRequest> {
+    let members: Members<'b> = serde_json::from_str(raw)
         .map_err(|_| BadRequest::new(format!("`{field}` must be an object"), field))?;
     let mut found = members.0.into_iter().filter(|(key, _)| key == name).map(|(_, value)| value);
     let first = found.next();
@@ -74,8 +72,8 @@ fn member<'b>(
 pub(super) fn stream_options(scan: &Scan<'_>) -> Result<UsageChunk, BadRequest> {
     let name = "stream_options";
     let Some(raw) = scan.fields.stream_options else { return Ok(UsageChunk::NoOptions) };
-    let span = scan.span(raw.get());
-    if raw.get() == "null" {
+    let span = scan.span(raw);
+    if raw == "null" {
         return Ok(UsageChunk::Replace(span, Wrap::Options));
     }
     let Some(value) = member(raw, name, "include_usage")? else {
@@ -85,12 +83,12 @@ pub(super) fn stream_options(scan: &Scan<'_>) -> Result<UsageChunk, BadRequest> 
     if fields::boolean(value, name)? {
         return Ok(UsageChunk::Asked);
     }
-    Ok(UsageChunk::Replace(scan.span(value.get()), Wrap::Member))
+    Ok(UsageChunk::Replace(scan.span(value), Wrap::Member))
 }
 
 /// The `thinking` of a message.
 pub(super) fn thinking(scan: &Scan<'_>) -> Result<Thinking, BadRequest> {
-    let Some(raw) = scan.fields.thinking.filter(|raw| raw.get() != "null") else {
+    let Some(raw) = scan.fields.thinking.filter(|raw| *raw != "null") else {
         return Ok(Thinking::default());
     };
     let kind = member(raw, "thinking", "type")?;
@@ -100,13 +98,13 @@ pub(super) fn thinking(scan: &Scan<'_>) -> Result<Thinking, BadRequest> {
         return Ok(Thinking { asked, budget: None });
     };
     let budget = fields::integer(value, "thinking")?;
-    Ok(Thinking { asked, budget: budget.map(|budget| (budget, scan.span(value.get()))) })
+    Ok(Thinking { asked, budget: budget.map(|budget| (budget, scan.span(value))) })
 }
 
 /// Google's `generationConfig`: limit, answers, thinking budget, and where a limit can be inserted.
 pub(super) fn generation(scan: &Scan<'_>) -> Result<Generation, BadRequest> {
     const NAME: &str = "generationConfig";
-    let raw = scan.fields.generationConfig.filter(|raw| raw.get() != "null");
+    let raw = scan.fields.generationConfig.filter(|raw| *raw != "null");
     let Some(raw) = raw.filter(|_| scan.dialect == Dialect::GenerateContent) else {
         return Ok(Generation::default());
     };
@@ -118,17 +116,17 @@ pub(super) fn generation(scan: &Scan<'_>) -> Result<Generation, BadRequest> {
         let message = format!("`candidateCount` must be at most {CHOICES_MAX}");
         return Err(BadRequest::new(message, NAME));
     }
-    let thinking = member(raw, NAME, "thinkingConfig")?.filter(|raw| raw.get() != "null");
+    let thinking = member(raw, NAME, "thinkingConfig")?.filter(|raw| *raw != "null");
     let budget = match thinking {
         Some(thinking) => member(thinking, NAME, "thinkingBudget")?,
         None => None,
     };
     // 0 and -1 are no budget: off, and as long as it likes.
     let budget = budget.and_then(|raw| {
-        let tokens = raw.get().parse().ok().filter(|tokens| *tokens > 0)?;
-        Some((tokens, scan.span(raw.get())))
+        let tokens = raw.parse().ok().filter(|tokens| *tokens > 0)?;
+        Some((tokens, scan.span(raw)))
     });
-    let at = scan.span(raw.get()).start.saturating_add(1);
+    let at = scan.span(raw).start.saturating_add(1);
     let place = Some(Place { at, empty: fields::names_nothing(raw) });
     Ok(Generation { limit, n: Some(n), budget, place })
 }
@@ -153,7 +151,7 @@ pub(super) fn tier(scan: &Scan<'_>) -> Result<Option<Quoted>, BadRequest> {
 pub(super) fn compacts(scan: &Scan<'_>) -> bool {
     scan.fields.context_management.is_some_and(|raw| {
         // An escape may hide the word: then it counts as there.
-        raw.get().contains("compact") || raw.get().contains('\\')
+        raw.contains("compact") || raw.contains('\\')
     })
 }
 
@@ -161,7 +159,7 @@ pub(super) fn compacts(scan: &Scan<'_>) -> bool {
 pub(super) fn store(scan: &Scan<'_>) -> Store {
     match scan.fields.store {
         None => Store::Absent,
-        Some(raw) if raw.get() == "null" => Store::Null(scan.span(raw.get())),
+        Some(raw) if raw == "null" => Store::Null(scan.span(raw)),
         Some(_) => Store::Off,
     }
 }
@@ -169,14 +167,14 @@ pub(super) fn store(scan: &Scan<'_>) -> Store {
 /// OpenAI's `include`, where thinking has to come back without a state at the provider.
 pub(super) fn include(scan: &Scan<'_>) -> Include {
     let Some(raw) = scan.fields.include else { return Include::Absent };
-    if raw.get() == "null" {
-        return Include::Null(scan.span(raw.get()));
+    if raw == "null" {
+        return Include::Null(scan.span(raw));
     }
     // An escape may hide the word: then it counts as there, and OpenAI takes it twice.
-    if raw.get().contains(ENCRYPTED_REASONING) || !raw.get().starts_with('[') {
+    if raw.contains(ENCRYPTED_REASONING) || !raw.starts_with('[') {
         return Include::Given;
     }
-    let at = scan.span(raw.get()).start.saturating_add(1);
+    let at = scan.span(raw).start.saturating_add(1);
     Include::Lacks(Place { at, empty: fields::names_nothing(raw) })
 }
 
@@ -187,7 +185,7 @@ const LIVE_RESULTS_MAX: u64 = 100;
 
 pub(super) fn search(scan: &Scan<'_>) -> Result<Search, BadRequest> {
     let name = "search_parameters";
-    if let Some(raw) = scan.fields.search_parameters.filter(|raw| raw.get() != "null") {
+    if let Some(raw) = scan.fields.search_parameters.filter(|raw| *raw != "null") {
         let mode = member(raw, name, "mode")?;
         let mode = optional(mode, |raw| fields::string(raw, name))?;
         if mode.as_deref() == Some("off") {
@@ -202,6 +200,6 @@ pub(super) fn search(scan: &Scan<'_>) -> Result<Search, BadRequest> {
         }
         return Ok(Search::Live(results));
     }
-    let asked = scan.fields.web_search_options.is_some_and(|raw| raw.get() != "null");
+    let asked = scan.fields.web_search_options.is_some_and(|raw| raw != "null");
     Ok(if asked { Search::Web } else { Search::None })
 }

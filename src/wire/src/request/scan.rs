@@ -7,9 +7,9 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::content::Node;
+use super::json::{Declined, Json, Raw};
 use super::tools::{Declaration, Tool};
 use super::{BadRequest, Dialect};
 use crate::bound::Media;
@@ -23,15 +23,15 @@ macro_rules! fields {
         /// The top-level fields that matter, as raw JSON.
         #[derive(Debug, Default)]
         #[expect(non_snake_case, reason = "each field has the name that its dialect gives it")]
-        pub(super) struct Fields<'b> { $(pub(super) $name: Option<&'b RawValue>,)* }
+        pub(super) struct Fields<'b> { $(pub(super) $name: Option<&'b str>,)* }
 
         impl<'b> Fields<'b> {
-            fn slot(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
+            fn slot(&mut self, name: &str) -> Option<&mut Option<&'b str>> {
                 match name { $(stringify!($name) => Some(&mut self.$name),)* _ => None }
             }
 
             /// The fields by name.
-            pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, Option<&'b RawValue>)> {
+            pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, Option<&'b str>)> {
                 [$((stringify!($name), self.$name)),*].into_iter()
             }
         }
@@ -90,8 +90,25 @@ pub(super) enum CacheMark {
 }
 
 impl<'b> Scan<'b> {
-    /// Reads the whole body.
+    /// Reads the whole body: the quick way, or as serde_json does.
     pub(super) fn run(dialect: Dialect, body: &'b str) -> Result<Self, BadRequest> {
+        Self::quick(dialect, body).unwrap_or_else(|Declined| Self::strict(dialect, body))
+    }
+
+    /// Reads the whole body, unless the quick reader declines it.
+    fn quick(dialect: Dialect, body: &'b str) -> Result<Result<Self, BadRequest>, Declined> {
+        let mut scan = Self { dialect, body, ..Self::default() };
+        let mut json = Json::new(body);
+        let read = json.deserialize_map(Top(&mut scan)).and_then(|()| json.end());
+        match (read, scan.fault.take()) {
+            (Ok(()), None) => Ok(Ok(scan)),
+            (Ok(()) | Err(_), Some(fault)) => Ok(Err(fault)),
+            (Err(declined), None) => Err(declined),
+        }
+    }
+
+    /// Reads the whole body by serde_json, and tells what it refuses.
+    fn strict(dialect: Dialect, body: &'b str) -> Result<Self, BadRequest> {
         let mut scan = Self { dialect, body, ..Self::default() };
         let mut json = serde_json::Deserializer::from_str(body);
         let read = json.deserialize_map(Top(&mut scan)).and_then(|()| json.end());
@@ -115,13 +132,12 @@ impl<'b> Scan<'b> {
     }
 
     /// Notes a `cache_control` value; `null` marks nothing.
-    pub(super) fn mark_cache(&mut self, raw: &RawValue) {
-        let text = raw.get();
-        if text == "null" {
+    pub(super) fn mark_cache(&mut self, raw: &str) {
+        if raw == "null" {
             return;
         }
         // Any trace of `1h` counts as an hour: the dearer class is the safe one.
-        let hour = text.contains("1h") || text.contains('\\');
+        let hour = raw.contains("1h") || raw.contains('\\');
         let mark = if hour { CacheMark::OneHour } else { CacheMark::FiveMinutes };
         self.cache = self.cache.max(mark);
     }
@@ -226,11 +242,11 @@ impl Visitor<'_> for Word {
 pub(super) struct Skip<'s, 'b>(pub(super) &'s mut Scan<'b>);
 
 impl<'b> DeserializeSeed<'b> for Skip<'_, 'b> {
-    type Value = &'b RawValue;
+    type Value = &'b str;
 
-    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<&'b RawValue, D::Error> {
-        let value: &'b RawValue = serde::Deserialize::deserialize(json)?;
-        if too_deep(value.get()) {
+    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<&'b str, D::Error> {
+        let value = Raw.deserialize(json)?;
+        if too_deep(value) {
             return Err(self.0.fail(BadRequest::whole("the body nests too deeply".to_owned())));
         }
         Ok(value)
@@ -268,25 +284,25 @@ fn too_deep(json: &str) -> bool {
 struct Messages<'s, 'b>(&'s mut Scan<'b>);
 
 impl<'b> DeserializeSeed<'b> for Messages<'_, 'b> {
-    type Value = &'b RawValue;
+    type Value = &'b str;
 
-    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<&'b RawValue, D::Error> {
+    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<&'b str, D::Error> {
         json.deserialize_seq(self)
     }
 }
 
 impl<'b> Visitor<'b> for Messages<'_, 'b> {
-    type Value = &'b RawValue;
+    type Value = &'b str;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of messages")
     }
 
-    fn visit_seq<A: SeqAccess<'b>>(self, mut seq: A) -> Result<&'b RawValue, A::Error> {
+    fn visit_seq<A: SeqAccess<'b>>(self, mut seq: A) -> Result<&'b str, A::Error> {
         while let Some(part) = seq.next_element_seed(super::content::Message(self.0))? {
             super::content::settle(self.0, &part).map_err(|fault| self.0.fail(fault))?;
         }
-        Ok(RawValue::NULL)
+        Ok("")
     }
 }
 
@@ -294,25 +310,25 @@ impl<'b> Visitor<'b> for Messages<'_, 'b> {
 struct Tools<'s, 'b>(&'s mut Scan<'b>);
 
 impl<'b> DeserializeSeed<'b> for Tools<'_, 'b> {
-    type Value = &'b RawValue;
+    type Value = &'b str;
 
-    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<&'b RawValue, D::Error> {
+    fn deserialize<D: Deserializer<'b>>(self, json: D) -> Result<&'b str, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'b> Visitor<'b> for Tools<'_, 'b> {
-    type Value = &'b RawValue;
+    type Value = &'b str;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of tools")
     }
 
-    fn visit_unit<E>(self) -> Result<&'b RawValue, E> {
-        Ok(RawValue::NULL)
+    fn visit_unit<E>(self) -> Result<&'b str, E> {
+        Ok("")
     }
 
-    fn visit_seq<A: SeqAccess<'b>>(self, mut seq: A) -> Result<&'b RawValue, A::Error> {
+    fn visit_seq<A: SeqAccess<'b>>(self, mut seq: A) -> Result<&'b str, A::Error> {
         let mut tools = Vec::new();
         while let Some(tool) = seq.next_element_seed(Declaration(self.0))? {
             if tools.len() >= TOOLS_MAX {
@@ -321,7 +337,7 @@ impl<'b> Visitor<'b> for Tools<'_, 'b> {
             tools.push(tool);
         }
         self.0.tools = Some(tools);
-        Ok(RawValue::NULL)
+        Ok("")
     }
 }
 
@@ -329,7 +345,7 @@ impl<'b> Visitor<'b> for Tools<'_, 'b> {
 pub(super) const TOOLS_MAX: usize = 4096;
 
 /// The members of a small object, in order, repeated keys included.
-pub(super) struct Members<'b>(pub(super) Vec<(String, &'b RawValue)>);
+pub(super) struct Members<'b>(pub(super) Vec<(String, &'b str)>);
 
 impl<'b> serde::Deserialize<'b> for Members<'b> {
     fn deserialize<D: Deserializer<'b>>(json: D) -> Result<Self, D::Error> {
@@ -341,12 +357,99 @@ impl<'b> serde::Deserialize<'b> for Members<'b> {
             }
             fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Members<'b>, A::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                while let Some(key) = map.next_key()? {
+                    members.push((key, map.next_value_seed(Raw)?));
                 }
                 Ok(Members(members))
             }
         }
         json.deserialize_map(Each)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BODIES: [&str; 5] = [
+        r#" {"model":"m", "n":3,"temperature":-0.25e+1,"stop":null,"stream":true,"messages":[{"role":"user",
+            "content":"a\n\u00e9\ud83d\ude00"},{"content":[{"type":"text","text":"x"},[],{}]}],"tools":[]} "#,
+        r#"{"model":"m","messages":[{"content":[{"type":"image_url","image_url":{"detail":"low",
+            "url":"data:image\/png;base64,iVBORw0K\/\/"}}]}],"metadata":{"a":[1,{"b":"}"}],"c":"\\"}}"#,
+        r#"{"model":"m","max_tokens":9,"system":[{"type":"text","text":"é","cache_control":{"ttl":"1h"}}],
+            "messages":[{"content":[{"type":"image","source":{"type":"base64","data":"iVBORw0K"}}]}]}"#,
+        r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"audio/wav","data":"AAAA"}}]}],
+            "generationConfig":{"maxOutputTokens":7},"tools":[{"type":"function","name":"f"},{"max_uses":2}]}"#,
+        r#"{"model":"m","input":"a","store":false,"include":[ ],"previous_response_id":null,"mod\u0065l":"n"}"#,
+    ];
+    const DIALECTS: [Dialect; 4] =
+        [Dialect::ChatCompletions, Dialect::Messages, Dialect::Responses, Dialect::GenerateContent];
+
+    /// What the quick reader makes of a body, if it does not decline it, is what serde_json makes of it.
+    fn check(dialect: Dialect, body: &str) -> Result<(), TestCaseError> {
+        if let Ok(quick) = Scan::quick(dialect, body) {
+            let strict = Scan::strict(dialect, body);
+            prop_assert_eq!(format!("{quick:?}"), format!("{strict:?}"), "{}", body);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn ordinary_bodies_are_read_the_quick_way() {
+        for body in BODIES {
+            for dialect in DIALECTS {
+                assert!(Scan::quick(dialect, body).is_ok(), "{dialect:?} {body}");
+                check(dialect, body).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn long_strings_are_read_to_their_end() {
+        for length in [0, 1, 16_383, 16_384, 16_385, 70_000] {
+            for sign in ["", "\"", "\\", "\\n", "\u{1}", "\n", "é", "\\u12"] {
+                let text = "x".repeat(length);
+                let body = format!(
+                    r#"{{"messages":[{{"content":[{{"url":"{text}{sign}"}}]}}],"user":"{text}{sign}{text}"}}"#
+                );
+                check(Dialect::ChatCompletions, &body).unwrap();
+                let is_plain = matches!(sign, "" | "\\n" | "é");
+                assert_eq!(
+                    Scan::quick(Dialect::ChatCompletions, &body).is_ok(),
+                    is_plain,
+                    "{length} {sign:?}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn what_is_read_the_quick_way_is_what_serde_json_reads(
+            body in prop::sample::select(&BODIES[..]),
+            changes in prop::collection::vec(
+                (any::<prop::sample::Index>(), 0_usize..3, "[\"\\\\{}\\[\\],: \n\u{1}0-9a-z.+é]{0,3}"), 0..4),
+            dialect in prop::sample::select(&DIALECTS[..]),
+        ) {
+            let mut text: Vec<char> = body.chars().collect();
+            for (at, gone, new) in changes {
+                let at = at.index(text.len());
+                let end = text.len().min(at + gone);
+                text.splice(at..end, new.chars());
+            }
+            check(dialect, &String::from_iter(text))?;
+        }
+
+        #[test]
+        fn deep_bodies_are_read_as_serde_json_reads_them(depth in 60_usize..140, sign in "[\\[\\]{}]?") {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            for value in [format!("{open}{sign}{close}"), format!("{open}1{close}{sign}")] {
+                check(Dialect::ChatCompletions, &format!(r#"{{"user":{value}}}"#))?;
+                check(Dialect::ChatCompletions, &format!(r#"{{"messages":[{{"content":{value}}}]}}"#))?;
+            }
+        }
     }
 }

@@ -162,7 +162,7 @@ impl<'b> Visitor<'b> for Declaration<'_, 'b> {
             let value = map.next_value_seed(Skip(scan))?;
             let read = match key {
                 "type" => once(&mut typed, key).and_then(|()| {
-                    tool.insert_at = scan.span(value.get()).end;
+                    tool.insert_at = scan.span(value).end;
                     if let Some(name) = fields::string(value, "tools")? {
                         tool.kind = Kind::read(&name);
                         tool.name = name;
@@ -172,7 +172,7 @@ impl<'b> Visitor<'b> for Declaration<'_, 'b> {
                 "max_uses" => once(&mut used, key).and_then(|()| {
                     tool.max_uses = match fields::integer(value, "tools")? {
                         Some(uses) => Uses::Given(uses),
-                        None => Uses::Null(scan.span(value.get())),
+                        None => Uses::Null(scan.span(value)),
                     };
                     Ok(())
                 }),
