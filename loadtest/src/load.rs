@@ -134,6 +134,9 @@ pub async fn run(options: &Options) -> Result<RunResult, RunError> {
         result.books = Some(accounts.audit(done.receipts).await?);
     }
     // Its memory and its CPU are free before the next gateway is measured.
+    if let Some(site) = scene.site.take() {
+        site.stop().await?;
+    }
     drop(scene);
     if options.measures_footprint() {
         result.footprint = Some(footprint::measure(&options.gateway()).await?);

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::buyers::Shop;
-use super::child::{Child, Program, Signal};
+use super::child::{Child, Program};
 use super::dice::Dice;
 use super::ground::Ground;
 use super::plan::{Fault, Plan, Round};
@@ -197,12 +197,10 @@ impl Breaker {
             let said = String::from_utf8_lossy(&books.stdout).into_owned();
             self.report.differences.push(format!("opencredits books: {}: {said}", books.status));
         }
-        if let Some(mut child) = self.child.take() {
-            child.signal(Signal::TERM);
-            let ended = timeout(READY_WAIT, child.ended()).await;
-            if !matches!(&ended, Ok(Ok(status)) if status.success()) {
-                self.report.differences.push(format!("SIGTERM did not end it well: {ended:?}"));
-            }
+        if let Some(child) = self.child.take()
+            && let Err(ended) = child.stop(READY_WAIT).await
+        {
+            self.report.differences.push(format!("SIGTERM did not end it well: {ended}"));
         }
         Ok(())
     }

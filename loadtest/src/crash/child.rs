@@ -46,7 +46,7 @@ pub struct Child {
     ready: Option<oneshot::Receiver<Addresses>>,
 }
 
-/// A child that ended instead of being ready.
+/// A child that ended instead of being ready, or not as it should.
 #[derive(Debug, thiserror::Error)]
 #[error("the gateway ended with {status}:\n{log}")]
 pub struct Ended {
@@ -168,6 +168,19 @@ impl Child {
     /// kill -9, and the end of it.
     pub fn kill(mut self) {
         self.end();
+    }
+
+    /// Ends it as an operator does, with SIGTERM; kills it if that takes longer than this.
+    ///
+    /// # Errors
+    /// [`Ended`] when it did not end well.
+    pub async fn stop(mut self, wait: Duration) -> Result<(), Ended> {
+        self.signal(Signal::TERM);
+        // Without an end in time the kill is what ends it.
+        tokio::time::timeout(wait, self.ended()).await.ok();
+        self.end();
+        let status = self.process.wait().unwrap_or_default();
+        if status.success() { Ok(()) } else { Err(Ended { status, log: self.log() }) }
     }
 
     /// Waits for its end by itself; put a time-out around it.

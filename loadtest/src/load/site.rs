@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::accounts::{Accounts, AccountsError};
 use super::server::Watched;
@@ -11,6 +12,9 @@ use crate::client::Client;
 use crate::crash::child::{Child, Ended, Program, Settings};
 use crate::receipts::Access;
 use crate::simulators::Providers;
+
+/// How long a gateway may take to end: requests that still run have half of it.
+const STOP_WAIT: Duration = Duration::from_secs(60);
 
 /// Everything that a run needs, running; ends when it is dropped.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ pub enum SiteError {
         /// What the system says.
         source: io::Error,
     },
-    /// The gateway ended instead of being ready.
+    /// The gateway ended instead of being ready, or not as it should.
     #[error("{0}")]
     Ended(#[from] Ended),
     /// The gateway's address is odd.
@@ -75,6 +79,14 @@ impl Site {
         let access = Access { base, admin, admin_token };
         let accounts = Accounts::open(Client::default(), access).await?;
         Ok((Self { target, folder, gateway, _providers: providers }, accounts))
+    }
+
+    /// Ends the gateway as an operator does, and the rest with it.
+    ///
+    /// # Errors
+    /// When the gateway does not end well.
+    pub async fn stop(self) -> Result<(), SiteError> {
+        Ok(self.gateway.stop(STOP_WAIT).await?)
     }
 
     /// Where the gateway's figures are.
