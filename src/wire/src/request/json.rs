@@ -57,10 +57,13 @@ impl<'b> Json<'b> {
 
     /// The next sign that is no space.
     fn peek(&mut self) -> Option<u8> {
-        let spaces =
-            self.rest().bytes().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
-        self.at = self.at.saturating_add(spaces.count());
-        self.text.as_bytes().get(self.at).copied()
+        loop {
+            let sign = self.text.as_bytes().get(self.at).copied();
+            if !matches!(sign, Some(b' ' | b'\n' | b'\r' | b'\t')) {
+                return sign;
+            }
+            self.at = self.at.saturating_add(1);
+        }
     }
 
     /// Takes this sign, which must be the next.
@@ -143,8 +146,7 @@ fn plain(bytes: &[u8]) -> Option<usize> {
         let end = memchr::memchr2(b'"', b'\\', block);
         let length = end.unwrap_or(block.len());
         let text = block.get(..length).unwrap_or_default();
-        // The least byte, not the first below: that is done many at a time.
-        if text.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < b' ' {
+        if has_control(text) {
             return None;
         }
         before = before.saturating_add(length);
@@ -153,6 +155,18 @@ fn plain(bytes: &[u8]) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether a byte is below a space, eight at a time: such a byte borrows from its highest bit.
+fn has_control(bytes: &[u8]) -> bool {
+    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (words, rest) = bytes.as_chunks();
+    let borrows = words.iter().fold(0, |borrows, word| {
+        let word = u64::from_ne_bytes(*word);
+        borrows | (word.wrapping_sub(SPACES) & !word)
+    });
+    borrows & HIGHEST != 0 || rest.iter().any(|byte| *byte < b' ')
 }
 
 impl<'b> Deserializer<'b> for &mut Json<'b> {
