@@ -4,8 +4,9 @@
 //! place; little-endian), then the batch as JSON, without the heads of accounts: these follow from the
 //! database's and the events. Generations take the two files in turn. A file is
 //! written over from its start once the database holds what stood there, is not made shorter, and grows by
-//! steps of zeros, for an overwrite costs the disk less than growth. A record counts if its sum is right and its log,
-//! generation and place are those that are looked for, so what older generations left behind does not.
+//! steps of zeros, for an overwrite costs the disk less than growth. A record counts if its sum is right
+//! and its log, generation and place are those that are looked for, so what older generations left behind
+//! does not.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,7 +22,7 @@ use crate::store::Write;
 const HEAD: usize = 32;
 
 /// What a file grows by at a time, in bytes: some 1,500 settlements.
-const STEP: usize = 1024 * 1024;
+const STEP: u64 = 1024 * 1024;
 
 /// A write as it stands in the log: as [`Write`], with less of the head.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,13 +61,13 @@ impl<'a> From<&'a Write> for Line<&'a Event, &'a Checkpoint> {
 #[derive(Debug)]
 pub(super) struct Log {
     files: [File; 2],
-    /// How long they are.
-    sizes: [u64; 2],
     /// The database's own number for its log: a copy of it has another.
     name: u64,
     generation: u64,
     place: u64,
     offset: u64,
+    /// How far the generation's file reaches, as far as is known.
+    room: u64,
 }
 
 impl Log {
@@ -82,13 +83,13 @@ impl Log {
             // The names of new files must be as safe as what will stand in them.
             File::open(folder)?.sync_all()?;
         }
-        let sizes = [files[0].metadata()?.len(), files[1].metadata()?.len()];
-        Ok(Self { files, sizes, name, generation: 0, place: 0, offset: 0 })
+        Ok(Self { files, name, generation: 0, place: 0, offset: 0, room: 0 })
     }
 
     /// Begins a generation at the start of its file; what stood there must be in the database.
     pub(super) fn begin(&mut self, generation: u64) {
         (self.generation, self.place, self.offset) = (generation, 0, 0);
+        self.room = which(&self.files, generation).metadata().map_or(0, |file| file.len());
     }
 
     /// Makes a batch durable. After an error the same place is written again by the next call.
@@ -109,24 +110,15 @@ impl Log {
         let sum = crc32fast::hash(record.get(4..).unwrap_or_default());
         put(&mut record, 0, &sum.to_le_bytes());
         let end = self.offset.saturating_add(number(record.len()));
-        self.make_room(end);
         let file = which(&self.files, self.generation);
         file.write_all_at(&record, self.offset)?;
+        if end > self.room && grow(file, end).is_ok() {
+            self.room = room(end);
+        }
         file.sync_data()?;
         self.place = self.place.saturating_add(1);
         self.offset = end;
         Ok(())
-    }
-
-    /// Writes zeros behind the file's end if the next record reaches over it. Without room for them the
-    /// record itself is tried: it may be shorter.
-    fn make_room(&mut self, end: u64) {
-        let file = which(&self.files, self.generation);
-        let [even, odd] = &mut self.sizes;
-        let size = if self.generation.is_multiple_of(2) { even } else { odd };
-        if end > *size && file.write_all_at(&vec![0; STEP], *size).is_ok() {
-            *size = size.saturating_add(number(STEP));
-        }
     }
 
     /// The generations that the files begin with, the older one first.
@@ -207,7 +199,19 @@ fn file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
-const fn which<T>([even, odd]: &[T; 2], generation: u64) -> &T {
+/// Writes zeros behind the newest record: nothing of this generation stands there, whatever is known of the
+/// file's length. Without room for them the record stands by itself.
+fn grow(file: &File, end: u64) -> io::Result<()> {
+    let zeros = usize::try_from(room(end).saturating_sub(end)).unwrap_or_default();
+    file.write_all_at(&vec![0; zeros], end)
+}
+
+/// How far a file reaches once it has grown for a record that ends there.
+const fn room(end: u64) -> u64 {
+    end.div_ceil(STEP).saturating_mul(STEP)
+}
+
+const fn which([even, odd]: &[File; 2], generation: u64) -> &File {
     if generation.is_multiple_of(2) { even } else { odd }
 }
 

@@ -204,6 +204,26 @@ async fn a_log_grows_by_steps_and_records_cross_them() {
 }
 
 #[tokio::test]
+async fn growth_spares_the_records_however_long_they_are() {
+    let mut account = Bank::open().await.account;
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("t.db");
+    let mut log = Log::open(&database, 7).unwrap();
+    log.begin(1);
+    let mut writes = 0;
+    // The second record alone is longer than some steps of the file.
+    for length in [1, 12_000, 1, 3_000, 1] {
+        let batch: Vec<_> =
+            (0..length).map(|at| step(&mut account, &settle(writes + at + 1, 1))).collect();
+        log.append(&batch).unwrap();
+        writes += length;
+    }
+    assert!(fs::metadata(folder.path().join("t.db-ahead1")).unwrap().len() > 4 << 20);
+    let read = Log::open(&database, 7).unwrap().read(1).unwrap();
+    assert_eq!(u128::try_from(read.len()), Ok(writes));
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_was_forgotten_does_not_come_back() {
     let bank = Bank::open().await;
     let kept = Arc::new(Write::Checkpoint(checkpoint(7, 1, None)));
