@@ -163,7 +163,7 @@ impl AccountActor {
         let now = self.directory.settings.now();
         let expires_at = self.lease_from_now();
         // What was settled and is not durable behind the barrier was dropped.
-        self.slot.running.forget_durable(state.account.head().seq);
+        self.slot.running.pass_on(state.account.head().seq);
         for hold in self.slot.running.holds() {
             // What asked to renew it meanwhile found nobody.
             let expires_at = hold.expires_at.max(expires_at);

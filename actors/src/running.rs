@@ -1,6 +1,6 @@
 //! The holds of an account's running requests, which outlive an incarnation that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use opencredits_schema::{Hold, RequestId, Timestamp};
@@ -10,11 +10,12 @@ use opencredits_schema::{Hold, RequestId, Timestamp};
 #[derive(Debug, Default)]
 pub(crate) struct RunningHolds(Mutex<Table>);
 
+/// Small where nothing runs, for each account has one.
 #[derive(Debug, Default)]
 struct Table {
-    running: BTreeMap<RequestId, Running>,
-    /// What was settled, by the event's number. A request that runs again since is passed over.
-    settled: BTreeMap<u64, RequestId>,
+    running: BTreeMap<RequestId, Box<Running>>,
+    /// What was settled, by the events' numbers. A request that runs again since is passed over.
+    settled: VecDeque<(u64, RequestId)>,
 }
 
 #[derive(Debug)]
@@ -26,14 +27,14 @@ struct Running {
 
 impl RunningHolds {
     pub(crate) fn run(&self, hold: Hold) {
-        self.lock().running.insert(hold.request, Running { hold, settled: None });
+        self.lock().running.insert(hold.request, Box::new(Running { hold, settled: None }));
     }
 
     /// A hold was placed again in a new incarnation. What has ended meanwhile stays ended: the word of a
     /// new owner may come after the answer to the request's end.
     pub(crate) fn run_again(&self, hold: Hold) {
         if let Some(running) = self.lock().running.get_mut(&hold.request) {
-            *running = Running { hold, settled: None };
+            **running = Running { hold, settled: None };
         }
     }
 
@@ -54,23 +55,22 @@ impl RunningHolds {
         let Table { running, settled } = &mut *self.lock();
         if let Some(running) = running.get_mut(&request) {
             running.settled = Some(seq);
-            settled.insert(seq, request);
+            settled.push_back((seq, request));
         }
     }
 
     /// Forgets what was settled by events up to this number, which are durable.
     pub(crate) fn forget_durable(&self, seq: u64) {
         let Table { running, settled } = &mut *self.lock();
-        while let Some(first) = settled.first_entry().filter(|first| *first.key() <= seq) {
-            let (number, request) = first.remove_entry();
+        while let Some((number, request)) = settled.pop_front_if(|(number, _)| *number <= seq) {
             if running.get(&request).is_some_and(|running| running.settled == Some(number)) {
                 running.remove(&request);
             }
         }
     }
 
-    /// The account goes to another node, whose events are numbered anew behind this one: what is
-    /// settled by later events still runs.
+    /// A new incarnation, or another node, numbers its events anew behind this one: what was settled by
+    /// later events still runs.
     pub(crate) fn pass_on(&self, durable: u64) {
         self.forget_durable(durable);
         let Table { running, settled } = &mut *self.lock();
@@ -106,6 +106,28 @@ mod tests {
         assert_eq!(holds.holds(), known);
         holds.end(RequestId::new(1));
         holds.run_again(hold(1, 50));
+        assert!(holds.is_empty());
+    }
+
+    #[test]
+    fn an_incarnation_forgets_by_its_own_numbers() {
+        let holds = RunningHolds::default();
+        (1..=3).for_each(|request| holds.run(hold(request, 50)));
+        holds.settled(RequestId::new(1), 4);
+        holds.settled(RequestId::new(2), 7);
+        // The one that numbered the second 7 has lost it.
+        holds.pass_on(4);
+        let numbers =
+            |left: &[u128]| left.iter().map(|left| RequestId::new(*left)).collect::<Vec<_>>();
+        let running = || holds.holds().iter().map(|hold| hold.request).collect::<Vec<_>>();
+        assert_eq!(running(), numbers(&[2, 3]));
+        holds.settled(RequestId::new(3), 5);
+        holds.forget_durable(5);
+        assert_eq!(running(), numbers(&[2]));
+        holds.forget_durable(7);
+        assert_eq!(running(), numbers(&[2]));
+        holds.settled(RequestId::new(2), 8);
+        holds.forget_durable(8);
         assert!(holds.is_empty());
     }
 }
