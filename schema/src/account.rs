@@ -12,8 +12,9 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
 pub use command::{Command, Place};
@@ -50,6 +51,9 @@ pub struct Account {
     holds: HashMap<RequestId, Hold>,
     held: Credits,
     recent: VecDeque<Outcome>,
+    /// The largest request that was ever remembered: a larger one is not, which most are, for requests
+    /// are numbered by time.
+    newest: Option<RequestId>,
 }
 
 impl Account {
@@ -64,8 +68,9 @@ impl Account {
     /// `recent` are outcomes whose own request may still come to correct them.
     #[must_use]
     pub fn load(head: Head, recent: impl IntoIterator<Item = Outcome>) -> Self {
-        let recent = recent.into_iter().take(RECENT_MAX).collect();
-        Self { head, holds: HashMap::new(), held: Credits::ZERO, recent }
+        let recent: VecDeque<_> = recent.into_iter().take(RECENT_MAX).collect();
+        let newest = recent.iter().map(|outcome| outcome.request).max();
+        Self { head, holds: HashMap::default(), held: Credits::ZERO, recent, newest }
     }
 
     /// The durable part.
@@ -158,6 +163,9 @@ impl Account {
     /// How a request has ended, adjustments included, as far as it is remembered.
     #[must_use]
     pub fn outcome(&self, request: RequestId) -> Option<&Outcome> {
+        if Some(request) > self.newest {
+            return None;
+        }
         self.recent.iter().rev().find(|outcome| outcome.request == request)
     }
 
@@ -171,6 +179,7 @@ impl Account {
         if self.recent.len() >= RECENT_MAX {
             self.recent.pop_front();
         }
+        self.newest = self.newest.max(Some(outcome.request));
         self.recent.push_back(outcome);
     }
 
