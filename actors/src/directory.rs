@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use opencredits_schema::{AccountId, Hold, Timestamp};
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
 use tokio::sync::OnceCell;
@@ -51,8 +52,8 @@ impl Slot {
 /// All active accounts.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    slots: DashMap<AccountId, Arc<Slot>>,
-    by_actor: DashMap<ActorId, AccountId>,
+    slots: DashMap<AccountId, Arc<Slot>, RandomState>,
+    by_actor: DashMap<ActorId, AccountId, RandomState>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) store: StoreHandle,
     pub(crate) settings: Settings,
@@ -87,8 +88,8 @@ impl Directory {
         nodes: Option<Nodes>,
     ) -> Self {
         Self {
-            slots: DashMap::new(),
-            by_actor: DashMap::new(),
+            slots: DashMap::default(),
+            by_actor: DashMap::default(),
             journal,
             store: StoreHandle(store),
             settings,

@@ -7,9 +7,11 @@ mod accounts;
 mod ahead;
 mod commit;
 mod documents;
+mod entry;
 mod export;
 mod lock;
 mod open;
+mod partner_usage;
 mod read;
 mod thread;
 
@@ -161,11 +163,15 @@ fn failed(error: rusqlite::Error) -> StoreError {
 }
 
 fn to_text(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+    serde_json::to_string(value).map_err(no_json)
 }
 
 fn from_text<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
+    serde_json::from_str(text).map_err(no_json)
+}
+
+fn no_json(error: serde_json::Error) -> StoreError {
+    StoreError::Corrupt(error.to_string())
 }
 
 impl Store for SqliteStore {

@@ -113,6 +113,7 @@ over_all_stores! {
     two_hundred_accounts_are_written_at_once
     a_partner_earns_the_sum_of_its_shares
     requests_of_a_partner_are_shown_by_time_and_model
+    requests_of_a_partner_are_all_there_however_many_were_committed_together
     a_payout_is_booked_once_and_never_above_what_is_payable
     an_idempotency_key_has_one_first_use
     a_key_is_found_until_it_is_revoked_and_then_too
@@ -588,6 +589,27 @@ async fn requests_of_a_partner_are_shown_by_time_and_model(store: Arc<dyn Store>
     assert_eq!(ask(UsageQuery { to: from, ..all.clone() }).await, [2, 1]);
     let model = Some("a/x".to_owned());
     assert_eq!(ask(UsageQuery { model, limit: 2, ..all }).await, [4, 3]);
+}
+
+async fn requests_of_a_partner_are_all_there_however_many_were_committed_together(
+    store: Arc<dyn Store>,
+) {
+    let mut account = Account::new(ACCOUNT);
+    let mut settle = |request: u128| {
+        let at = Timestamp::from_millis(1);
+        let charged = charged(1 << 80 | request, 10, 1);
+        step(&mut account, &Command::Settle { charged, by: SettledBy::Request, at })
+    };
+    // They end in another order than they began.
+    let requests: Vec<u128> = (0..150).map(|place| place * 7 % 150 + 1).collect();
+    let batch = requests.iter().map(|request| settle(*request)).collect();
+    assert_eq!(store.commit(Arc::new(batch)).await, Ok(vec![]));
+    let query = UsageQuery { limit: 1_000, ..Default::default() };
+    let rows = store.partner_usage(PARTNER, query).await.unwrap();
+    let mut expected: Vec<_> = requests.iter().zip(1..).collect();
+    expected.sort_unstable_by(|a, b| b.cmp(a));
+    let expected: Vec<u64> = expected.into_iter().map(|(_, seq)| seq).collect();
+    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), expected);
 }
 
 async fn a_payout_is_booked_once_and_never_above_what_is_payable(store: Arc<dyn Store>) {

@@ -13,12 +13,12 @@ mod runner;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use foldhash::HashMap;
 use opencredits_schema::AccountId;
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::oneshot;

@@ -1,11 +1,9 @@
 //! The writer's part: one batch in one database transaction.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use opencredits_schema::{
-    AccountId, Credits, Event, Head, Outcome, PartnerId, RequestId, Settlement,
-};
+use foldhash::HashMap;
+use opencredits_schema::{AccountId, Credits, Event, Head, Outcome, PartnerId, RequestId};
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Statement, Transaction, TransactionBehavior,
     params,
@@ -14,8 +12,9 @@ use rusqlite::{
 use super::super::event_keys::{EventKeys, whole};
 use super::super::{Payout, PayoutOutcome, Rejected, Rejection, StoreError, Write};
 use super::ahead::{Logged, does_not_fit, with_heads};
-use super::read;
-use super::{failed, to_text};
+use super::entry::Entry;
+use super::partner_usage::PartnerUsage;
+use super::{failed, no_json, read, to_text};
 
 /// Writes a batch that did not go through the log, in the place of a generation of it.
 pub(super) fn commit(
@@ -25,7 +24,7 @@ pub(super) fn commit(
 ) -> Result<Vec<Rejected>, StoreError> {
     let transaction = begin(connection)?;
     mark(&transaction, generation)?;
-    let rejected = write(&transaction, batch)?;
+    let rejected = write(&transaction, &Entry::all(batch).map_err(no_json)?)?;
     transaction.commit().map_err(failed)?;
     Ok(rejected)
 }
@@ -34,7 +33,7 @@ pub(super) fn commit(
 pub(super) fn apply(
     connection: &mut Connection,
     generation: u64,
-    writes: &[Arc<Write>],
+    writes: &[Entry],
 ) -> Result<(), StoreError> {
     apply_once(connection, generation, |_| Ok(writes))
 }
@@ -45,10 +44,12 @@ pub(super) fn replay(
     generation: u64,
     writes: Vec<Logged>,
 ) -> Result<(), StoreError> {
-    apply_once(connection, generation, |transaction| with_heads(transaction, writes))
+    apply_once(connection, generation, |transaction| {
+        Entry::all(&with_heads(transaction, writes)?).map_err(no_json)
+    })
 }
 
-fn apply_once<W: AsRef<[Arc<Write>]>>(
+fn apply_once<W: AsRef<[Entry]>>(
     connection: &mut Connection,
     generation: u64,
     writes: impl FnOnce(&Transaction<'_>) -> Result<W, StoreError>,
@@ -75,28 +76,38 @@ fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
 }
 
 /// Heads and sums are written once, however many events change them.
-fn write(transaction: &Transaction<'_>, batch: &[Arc<Write>]) -> Result<Vec<Rejected>, StoreError> {
-    let mut work = Work { transaction, often: Often::prepare(transaction)?, sums: Sums::default() };
+fn write(transaction: &Transaction<'_>, batch: &[Entry]) -> Result<Vec<Rejected>, StoreError> {
+    let mut work = Work {
+        transaction,
+        often: Often::prepare(transaction)?,
+        sums: Sums::default(),
+        usage: PartnerUsage::default(),
+    };
     let mut rejected = Vec::new();
-    for writes in by_account(batch).values() {
-        rejected.extend(work.account(writes)?);
+    for entries in by_account(batch).chunk_by(|one, next| one.0 == next.0) {
+        rejected.extend(work.account(entries)?);
     }
+    work.usage.write(transaction)?;
     work.sums.write(transaction)?;
     Ok(rejected)
 }
 
-fn by_account(batch: &[Arc<Write>]) -> BTreeMap<AccountId, Vec<(usize, &Write)>> {
-    let mut accounts: BTreeMap<AccountId, Vec<(usize, &Write)>> = BTreeMap::new();
-    for (index, write) in batch.iter().enumerate() {
-        accounts.entry(write.account()).or_default().push((index, write));
-    }
-    accounts
+/// An entry with its account and its place in the batch.
+type Placed<'a> = (AccountId, usize, &'a Entry);
+
+/// Account by account, each one's entries as they were given.
+fn by_account(batch: &[Entry]) -> Vec<Placed<'_>> {
+    let mut placed: Vec<Placed<'_>> =
+        batch.iter().enumerate().map(|(at, entry)| (entry.write.account(), at, entry)).collect();
+    placed.sort_unstable_by_key(|(account, at, _)| (*account, *at));
+    placed
 }
 
 struct Work<'a> {
     transaction: &'a Transaction<'a>,
     often: Often<'a>,
     sums: Sums,
+    usage: PartnerUsage,
 }
 
 /// The statements of nearly every write: to find them in the connection's cache, each time, was 3 % of a
@@ -104,7 +115,6 @@ struct Work<'a> {
 struct Often<'a> {
     seq: CachedStatement<'a>,
     event: CachedStatement<'a>,
-    usage: CachedStatement<'a>,
     head: CachedStatement<'a>,
 }
 
@@ -118,10 +128,6 @@ impl<'a> Often<'a> {
                  (account, seq, kind, request, source, balance_after, recovered, body) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?,
-            usage: prepare(
-                "INSERT INTO partner_usage (partner, request, kind, account, seq) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?,
             head: prepare("UPDATE accounts SET seq = ?2, balance = ?3, head = ?4 WHERE id = ?1")?,
         })
     }
@@ -132,18 +138,18 @@ const SEQ: &str = "SELECT seq FROM accounts WHERE id = ?1";
 
 impl Work<'_> {
     /// The writes of one account, up to the first that is refused.
-    fn account(&mut self, writes: &[(usize, &Write)]) -> Result<Option<Rejected>, StoreError> {
+    fn account(&mut self, entries: &[Placed<'_>]) -> Result<Option<Rejected>, StoreError> {
         let mut stored: Option<u64> = None;
         let mut last: Option<&Head> = None;
         let mut rejected = None;
-        for (index, write) in writes {
-            let refused = match write {
+        for (_, index, entry) in entries {
+            let refused = match entry.write.as_ref() {
                 Write::Event { event, head, forget } => {
                     let seq = match stored {
                         Some(seq) => Some(seq),
                         None => seq_of(&mut self.often.seq, head.id)?,
                     };
-                    let result = self.event(seq, event, head, *forget)?;
+                    let result = self.event(seq, (event, entry.text()), head, *forget)?;
                     stored = seq.map(|seq| seq.max(head.seq));
                     if result == Ok(Written::New) {
                         last = Some(head);
@@ -158,7 +164,7 @@ impl Work<'_> {
                                SET number = ?3, body = ?4 WHERE number < ?3";
                     let number = i64::try_from(checkpoint.number).unwrap_or(i64::MAX);
                     let account = checkpoint.account.column();
-                    let row = params![bytes(hold.request), account, number, to_text(checkpoint)?];
+                    let row = params![bytes(hold.request), account, number, entry.text()];
                     self.run(sql, row)?;
                     None
                 }
@@ -183,7 +189,7 @@ impl Work<'_> {
     fn event(
         &mut self,
         stored: Option<u64>,
-        event: &Event,
+        (event, json): (&Event, &str),
         head: &Head,
         forget: bool,
     ) -> Result<Result<Written, Rejection>, StoreError> {
@@ -210,7 +216,7 @@ impl Work<'_> {
             keys.source,
             head.balance.micro(),
             keys.recovered,
-            to_text(event)?
+            json
         ];
         let new = self.often.event.execute(row).map_err(failed)?;
         if new == 0 {
@@ -220,19 +226,10 @@ impl Work<'_> {
             self.forget(request)?;
         }
         if let Event::Settled(settlement) | Event::Adjusted(settlement) = event {
-            self.usage(settlement, keys.kind, head)?;
+            self.usage.add(&settlement.charged, keys.kind, head);
         }
         self.sums.add(event);
         Ok(Ok(Written::New))
-    }
-
-    fn usage(&mut self, settlement: &Settlement, kind: u8, head: &Head) -> Result<(), StoreError> {
-        let charged = &settlement.charged;
-        let request = bytes(charged.request);
-        let (account, seq) = (head.id.column(), column(head.seq));
-        let row = params![charged.partner.column(), request, kind, account, seq];
-        self.often.usage.execute(row).map_err(failed)?;
-        Ok(())
     }
 
     fn outcome(&self, keys: &EventKeys) -> Result<Option<Outcome>, StoreError> {

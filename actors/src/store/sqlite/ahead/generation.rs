@@ -1,14 +1,14 @@
 //! A generation of the log: what waits for the database, and what it says of the next batch.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use opencredits_schema::{AccountId, RequestId};
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use crate::store::event_keys::EventKeys;
 use crate::store::sqlite::commit::{bytes, stored_seq};
+use crate::store::sqlite::entry::Entry;
 use crate::store::sqlite::failed;
 use crate::store::{Batch, StoreError, Write};
 
@@ -19,7 +19,7 @@ const SEQS_MAX: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) number: u64,
-    pub(super) writes: Vec<Arc<Write>>,
+    pub(super) writes: Vec<Entry>,
     /// When the first of them came.
     pub(super) since: Option<Instant>,
     effects: Effects,
@@ -61,6 +61,18 @@ impl Effects {
 }
 
 impl Generation {
+    /// The one behind `before`, likely about as large.
+    pub(super) fn behind(before: &Self) -> Self {
+        let Effects { seqs, requests, .. } = &before.effects;
+        let effects = Effects {
+            seqs: HashMap::with_capacity(seqs.len()),
+            requests: HashSet::with_capacity(requests.len()),
+            sources: HashSet::default(),
+        };
+        let writes = Vec::with_capacity(before.writes.len());
+        Self { number: before.number.saturating_add(1), writes, since: None, effects }
+    }
+
     pub(super) fn new(number: u64) -> Self {
         Self { number, writes: Vec::new(), since: None, effects: Effects::default() }
     }
@@ -70,9 +82,9 @@ impl Generation {
     }
 
     /// Takes a batch that the log holds now.
-    pub(super) fn gather(&mut self, batch: &Batch, effects: Effects) {
+    pub(super) fn gather(&mut self, batch: Vec<Entry>, effects: Effects) {
         self.since.get_or_insert_with(Instant::now);
-        self.writes.extend(batch.iter().cloned());
+        self.writes.extend(batch);
         self.effects.extend(effects);
     }
 }
@@ -127,7 +139,7 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn new(probe: Connection) -> Self {
-        Self { probe: Probe::new(probe), seqs: HashMap::new(), newest: None }
+        Self { probe: Probe::new(probe), seqs: HashMap::default(), newest: None }
     }
 
     /// Learns what a generation changed that the database holds now.

@@ -12,14 +12,18 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use opencredits_schema::{AccountId, Checkpoint, Event, RequestId};
 use serde::{Deserialize, Serialize, Serializer as _};
+use serde_json::value::RawValue;
 
 use crate::store::Write;
+use crate::store::sqlite::entry::Entry;
 
 const HEAD: usize = 32;
+
+/// Of a write, about what stands in a record beside its own JSON, in bytes.
+const BESIDE: usize = 100;
 
 /// What a file grows by at a time, in bytes: some 1,500 settlements.
 const STEP: u64 = 1024 * 1024;
@@ -42,14 +46,16 @@ pub(in crate::store::sqlite) struct Named {
     pub(in crate::store::sqlite) seq: u64,
 }
 
-impl<'a> From<&'a Write> for Line<&'a Event, &'a Checkpoint> {
-    fn from(write: &'a Write) -> Self {
-        match write {
-            Write::Event { event, head, forget } => {
+type Json<'a> = Option<&'a RawValue>;
+
+impl<'a> From<&'a Entry> for Line<Json<'a>, Json<'a>> {
+    fn from(Entry { write, json }: &'a Entry) -> Self {
+        match write.as_ref() {
+            Write::Event { head, forget, .. } => {
                 let head = Named { id: head.id, seq: head.seq };
-                Self::Event { event, head, forget: *forget }
+                Self::Event { event: json.as_deref(), head, forget: *forget }
             }
-            Write::Checkpoint(checkpoint) => Self::Checkpoint(checkpoint),
+            Write::Checkpoint(_) => Self::Checkpoint(json.as_deref()),
             Write::Forget { account, request } => {
                 Self::Forget { account: *account, request: *request }
             }
@@ -96,10 +102,10 @@ impl Log {
     ///
     /// # Errors
     /// When the file cannot be written or synced; whether the batch is durable is unknown then.
-    pub(super) fn append(&mut self, batch: &[Arc<Write>]) -> io::Result<()> {
+    pub(super) fn append(&mut self, batch: &[Entry]) -> io::Result<()> {
         let mut record = vec![0; HEAD];
-        let mut body = serde_json::Serializer::new(&mut record);
-        body.collect_seq(batch.iter().map(|write| Line::from(write.as_ref())))?;
+        record.reserve(batch.iter().map(|entry| entry.text().len().saturating_add(BESIDE)).sum());
+        serde_json::Serializer::new(&mut record).collect_seq(batch.iter().map(Line::from))?;
         let body = record.len().saturating_sub(HEAD);
         let head = [number(body), self.name, self.generation, self.place].map(u64::to_le_bytes);
         // The length and the sum share eight bytes: a batch is far below 4 GiB.

@@ -1,6 +1,7 @@
 //! What the log does, step by step: appends and answers, and has the writer apply what has gathered.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use tokio::sync::oneshot;
 use super::Touched;
 use super::generation::{Effects, Generation, Known, check};
 use super::log::Log;
+use crate::store::sqlite::entry::Entry;
 use crate::store::sqlite::thread::Job;
 use crate::store::sqlite::{commit, unavailable};
 use crate::store::{Batch, Rejected, StoreError};
@@ -244,15 +246,20 @@ impl Runner {
 
     /// Whether the log holds the batch. What it does not take, the database is asked to take.
     fn append(&mut self, batch: &Batch, effects: Effects) -> bool {
-        if let Err(error) = self.log.append(batch) {
-            tracing::error!(%error, writes = batch.len(), "the ahead log took no batch");
-            return false;
-        }
+        let entries = Entry::all(batch).map_err(io::Error::from);
+        let appended = entries.and_then(|entries| self.log.append(&entries).map(|()| entries));
+        let entries = match appended {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::error!(%error, writes = batch.len(), "the ahead log took no batch");
+                return false;
+            }
+        };
         let generation = self.gathering.number;
         self.touched.with(|touched| {
             touched.extend(batch.iter().map(|write| (write.account(), generation)));
         });
-        self.gathering.gather(batch, effects);
+        self.gathering.gather(entries, effects);
         true
     }
 
@@ -288,9 +295,9 @@ impl Runner {
 
     /// Begins the next generation; the one before it.
     fn next_generation(&mut self) -> Generation {
-        let next = self.gathering.number.saturating_add(1);
-        self.log.begin(next);
-        std::mem::replace(&mut self.gathering, Generation::new(next))
+        let next = Generation::behind(&self.gathering);
+        self.log.begin(next.number);
+        std::mem::replace(&mut self.gathering, next)
     }
 
     /// While the database takes nothing, a batch that only it can look at is not kept waiting.

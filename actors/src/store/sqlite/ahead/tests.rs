@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::log::{Line, Log, Logged};
+use crate::store::sqlite::entry::Entry;
 use crate::store::{Rejected, Rejection, Store, Write};
 use crate::tests::stores::{settle, step};
 use crate::tests::{ACCOUNT, checkpoint, grant, partner, place, settings};
@@ -193,7 +194,7 @@ async fn a_log_grows_by_steps_and_records_cross_them() {
     while lengths.len() < 4 {
         let batch: Vec<_> =
             (0..100).map(|at| step(&mut account, &settle(writes + at + 1, 1))).collect();
-        log.append(&batch).unwrap();
+        log.append(&Entry::all(&batch).unwrap()).unwrap();
         writes += 100;
         lengths.push(length());
         lengths.dedup();
@@ -215,7 +216,7 @@ async fn growth_spares_the_records_however_long_they_are() {
     for length in [1, 12_000, 1, 3_000, 1] {
         let batch: Vec<_> =
             (0..length).map(|at| step(&mut account, &settle(writes + at + 1, 1))).collect();
-        log.append(&batch).unwrap();
+        log.append(&Entry::all(&batch).unwrap()).unwrap();
         writes += length;
     }
     assert!(fs::metadata(folder.path().join("t.db-ahead1")).unwrap().len() > 4 << 20);
