@@ -23,12 +23,15 @@ use crate::system::AskError;
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LAST: Duration = Duration::from_secs(1);
 
-/// While many write, a commit begins this long after the one before it at the earliest: each costs a
-/// sync and a round of wakes, which more writes share then.
-const GAP: Duration = Duration::from_millis(1);
-
-/// So many writes in one commit are many.
-const MANY: usize = 8;
+/// How long behind its beginning the next commit may begin: while many write, each costs a sync and a round
+/// of wakes, which more writes share then.
+const fn gap(writes: usize) -> Duration {
+    Duration::from_millis(match writes {
+        0..8 => 0,
+        8..16 => 1,
+        16.. => 2,
+    })
+}
 
 /// Someone who waits for a write, and what to say when it is durable.
 #[derive(Debug)]
@@ -317,8 +320,9 @@ impl Actor for JournalActor {
             let started = Instant::now();
             let rejected = self.commit(&batch).await;
             self.journal.finish(&places, &rejected, &self.on_broken);
-            if batch.len() >= MANY {
-                tokio::time::sleep_until(started + GAP).await;
+            let gap = gap(batch.len());
+            if !gap.is_zero() {
+                tokio::time::sleep_until(started + gap).await;
             }
         }
         Ok(())
