@@ -89,27 +89,6 @@ fn release(request: u128) -> Command {
     Command::Release { request: RequestId::new(request), by: SettledBy::Request }
 }
 
-#[test]
-fn ended_requests_are_remembered_in_whichever_order_they_end() {
-    let story = [grant(100), settle(5, 1), settle(3, 1), settle(9, 1), settle(4, 1)];
-    let mut account = Account::new(AccountId::new(1));
-    for command in &story {
-        account.apply(&account.decide(command).unwrap());
-    }
-    let outcomes = [9, 3, 5, 4].map(|request| *account.outcome(RequestId::new(request)).unwrap());
-    let started_anew = Account::load(account.head().clone(), outcomes);
-    for account in [account, started_anew] {
-        for request in [3, 4, 5, 9] {
-            let again = account.decide(&settle(request, 1));
-            assert!(matches!(again, Ok(Event::Repeated(_))), "{request}: {again:?}");
-        }
-        for request in [1, 6, 10] {
-            let first = account.decide(&settle(request, 1));
-            assert!(matches!(first, Ok(Event::Settled(_))), "{request}: {first:?}");
-        }
-    }
-}
-
 /// Runs a story; each command with what must be refused, and what is available in the end.
 fn check(story: &[(Command, Result<(), Refusal>)], available: i64) -> Account {
     let mut account = Account::new(AccountId::new(1));
@@ -133,6 +112,27 @@ fn short(required: i64, coverable: i64, held: i64, limit: Limit) -> Result<(), R
         held: micro(held),
         limit,
     }))
+}
+
+#[test]
+fn ended_requests_are_remembered_in_whichever_order_they_end() {
+    let story = [grant(100), settle(5, 1), settle(3, 1), settle(9, 1), settle(4, 1)];
+    let mut account = Account::new(AccountId::new(1));
+    for command in &story {
+        account.apply(&account.decide(command).unwrap());
+    }
+    let outcomes = [9, 3, 5, 4].map(|request| *account.outcome(RequestId::new(request)).unwrap());
+    let started_anew = Account::load(account.head().clone(), outcomes);
+    for account in [account, started_anew] {
+        for request in [3, 4, 5, 9] {
+            let again = account.decide(&settle(request, 1));
+            assert!(matches!(again, Ok(Event::Repeated(_))), "{request}: {again:?}");
+        }
+        for request in [1, 6, 10] {
+            let first = account.decide(&settle(request, 1));
+            assert!(matches!(first, Ok(Event::Settled(_))), "{request}: {first:?}");
+        }
+    }
 }
 
 #[test]
