@@ -5,6 +5,7 @@
 
 mod accounts;
 mod ahead;
+mod body;
 mod commit;
 mod documents;
 mod entry;

@@ -12,6 +12,7 @@ use rusqlite::{
 use super::super::event_keys::{EventKeys, whole};
 use super::super::{Payout, PayoutOutcome, Rejected, Rejection, StoreError, Write};
 use super::ahead::{Logged, does_not_fit, with_heads};
+use super::body::Body;
 use super::entry::Entry;
 use super::partner_usage::PartnerUsage;
 use super::{failed, no_json, read, to_text};
@@ -198,9 +199,9 @@ impl Work<'_> {
             // Given again after an unknown outcome, or by a writer that lost the account.
             let sql = "SELECT body FROM events WHERE account = ?1 AND seq = ?2";
             let row = params![head.id.column(), column(head.seq)];
-            let same: Option<Event> = read::one(self.transaction, sql, row)?;
+            let same: Option<Body<Event>> = read::one(self.transaction, sql, row)?;
             return Ok(same
-                .filter(|same| same == event)
+                .filter(|Body(same)| same == event)
                 .map_or(Err(Rejection::Fenced), |_| Ok(Written::Before)));
         }
         if head.seq != stored.saturating_add(1) {
@@ -235,8 +236,8 @@ impl Work<'_> {
     fn outcome(&self, keys: &EventKeys) -> Result<Option<Outcome>, StoreError> {
         let Some(request) = keys.request.map(bytes) else { return Ok(None) };
         let sql = "SELECT body FROM events WHERE request = ?1 ORDER BY kind";
-        let events: Vec<Event> = read::many(self.transaction, sql, params![request])?;
-        Ok(whole(events.iter().filter_map(|event| EventKeys::of(event).outcome)))
+        let events: Vec<Body<Event>> = read::many(self.transaction, sql, params![request])?;
+        Ok(whole(events.iter().filter_map(|Body(event)| EventKeys::of(event).outcome)))
     }
 
     fn forget(&self, request: RequestId) -> Result<(), StoreError> {

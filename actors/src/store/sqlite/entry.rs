@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::Write;
+use super::body::Body;
 
 /// A write that is about to become durable.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Entry {
 impl Entry {
     fn of(write: &Arc<Write>) -> serde_json::Result<Self> {
         let json = match write.as_ref() {
-            Write::Event { event, .. } => Some(to_raw_value(event)?),
+            Write::Event { event, .. } => Some(to_raw_value(&Body(event))?),
             Write::Checkpoint(checkpoint) => Some(to_raw_value(checkpoint)?),
             Write::Forget { .. } => None,
         };

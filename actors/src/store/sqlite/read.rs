@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::audit::Auditor;
 use super::super::{Books, Loaded, StoreError};
+use super::body::{self, Body};
 use super::commit::bytes;
 use super::{failed, from_text, unavailable};
 
@@ -63,8 +64,8 @@ pub(super) fn load(
     let sql = "SELECT body FROM events AS e WHERE account = ?1 AND recovered = 1 AND NOT EXISTS \
                (SELECT 1 FROM events WHERE request = e.request AND kind = 2) \
                ORDER BY seq DESC LIMIT 128";
-    let recovered: Vec<Event> = many(&snapshot, sql, id)?;
-    let recent = recovered.iter().rev().filter_map(|event| match event {
+    let recovered: Vec<Body<Event>> = many(&snapshot, sql, id)?;
+    let recent = recovered.iter().rev().filter_map(|Body(event)| match event {
         Event::Settled(settlement) => Some(Outcome::from(settlement.as_ref())),
         Event::Adjusted(_)
         | Event::Received(_)
@@ -116,7 +117,7 @@ pub(super) fn events(
             Ok(HistoryRow {
                 account: AccountId::from_column(account),
                 seq: seq.cast_unsigned(),
-                event: from_text(&body)?,
+                event: from_text::<Body<Event>>(&body)?.0,
                 balance_after: Credits::from_micro(balance),
             })
         })
@@ -152,11 +153,11 @@ pub(super) fn partner_usage(
     let sql = "SELECT e.account, e.seq, e.balance_after, e.body FROM partner_usage AS u \
                JOIN events AS e ON e.account = u.account AND e.seq = u.seq \
                WHERE u.partner = ?1 AND u.request >= ?2 AND u.request < ?3 AND (?4 IS NULL OR \
-               coalesce(e.body ->> '$.settled.charged.model', \
+               coalesce(e.body ->> ?6, e.body ->> '$.settled.charged.model', \
                e.body ->> '$.adjusted.charged.model') = ?4) \
                ORDER BY u.request DESC, u.kind DESC LIMIT ?5";
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    events(connection, sql, params![id.column(), from, to, query.model, limit])
+    events(connection, sql, params![id.column(), from, to, query.model, limit, body::MODEL])
 }
 
 pub(super) fn earnings(

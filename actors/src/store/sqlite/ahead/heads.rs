@@ -8,6 +8,7 @@ use opencredits_schema::{Account, AccountId, Event, Head};
 use rusqlite::{Transaction, params};
 
 use super::log::{Line, Logged, Named};
+use crate::store::sqlite::body::Body;
 use crate::store::sqlite::read;
 use crate::store::{StoreError, Write};
 
@@ -21,7 +22,7 @@ pub(in crate::store::sqlite) fn with_heads(
 ) -> Result<Vec<Arc<Write>>, StoreError> {
     let mut heads = Heads { transaction, accounts: HashMap::new() };
     let whole = |line| match line {
-        Line::Event { event, head, forget } => {
+        Line::Event { event: Body(event), head, forget } => {
             let head = heads.after(&event, &head)?;
             Ok(Write::Event { event, head, forget })
         }

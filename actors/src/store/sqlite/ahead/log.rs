@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer as _};
 use serde_json::value::RawValue;
 
 use crate::store::Write;
+use crate::store::sqlite::body::Body;
 use crate::store::sqlite::entry::Entry;
 
 const HEAD: usize = 32;
@@ -25,7 +26,7 @@ const HEAD: usize = 32;
 /// Of a write, about what stands in a record beside its own JSON, in bytes.
 const BESIDE: usize = 100;
 
-/// What a file grows by at a time, in bytes: some 1,500 settlements.
+/// What a file grows by at a time, in bytes: some 3,500 settlements.
 const STEP: u64 = 1024 * 1024;
 
 /// A write as it stands in the log: as [`Write`], with less of the head.
@@ -37,7 +38,7 @@ pub(in crate::store::sqlite) enum Line<E, C> {
 }
 
 /// A write that was read from the log.
-pub(in crate::store::sqlite) type Logged = Line<Event, Box<Checkpoint>>;
+pub(in crate::store::sqlite) type Logged = Line<Body<Event>, Box<Checkpoint>>;
 
 /// Of an account's head: whose it is, and the number of its last event.
 #[derive(Debug, Serialize, Deserialize)]
