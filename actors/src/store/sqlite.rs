@@ -26,7 +26,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use self::ahead::Ahead;
 use self::lock::Lock;
-use self::open::{beside, connect, existing, migrate};
+use self::open::{beside, connect, migrate, open_existing};
 use self::thread::Thread;
 
 pub(super) use self::export::{AccountRow, PartnerRow, Place, Record, Table, Totals};
@@ -86,11 +86,11 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be read, or `to` exists or cannot be written.
     pub fn backup_file(path: &Path, to: &Path) -> Result<(), StoreError> {
-        let connection = connect(path, existing())?;
+        let connection = open_existing(path)?;
         // Before the copy: what the log forgets meanwhile is in it.
         let missing = ahead::missing(path, &connection)?;
         read::backup(&connection, to)?;
-        ahead::replay(&mut connect(to, existing())?, missing)
+        ahead::replay(&mut open_existing(to)?, missing)
     }
 
     fn write<T: Send + 'static>(
@@ -124,7 +124,7 @@ impl SqliteStore {
 
 /// A file with all that is durable in its log, unless a process that serves it sees to that.
 fn whole(path: &Path) -> Result<Connection, StoreError> {
-    let mut connection = connect(path, existing())?;
+    let mut connection = open_existing(path)?;
     let missing = ahead::missing(path, &connection)?;
     if !missing.is_empty()
         && let Ok(_lock) = Lock::take(path, "a look into the file")

@@ -271,6 +271,11 @@ async fn a_file_of_a_newer_program_is_refused() {
     let sql = "PRAGMA user_version = 99";
     rusqlite::Connection::open(Path::new(&path)).unwrap().execute_batch(sql).unwrap();
     assert!(matches!(SqliteStore::open(&path, "a test"), Err(StoreError::Corrupt(_))));
+    // Neither is it audited by what it may mean no more, nor copied.
+    let copy = folder.path().join("copy.db");
+    assert!(matches!(SqliteStore::audit_file(&path), Err(StoreError::Corrupt(_))));
+    assert!(matches!(SqliteStore::backup_file(&path, &copy), Err(StoreError::Corrupt(_))));
+    assert!(!copy.exists());
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ const READER_KIB: i32 = 16 << 10;
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
 
-pub(super) fn existing() -> OpenFlags {
+fn existing() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
@@ -45,18 +45,20 @@ pub(super) fn beside(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// A file that is there already, to look at it or to copy it.
+///
+/// # Errors
+/// When it cannot be opened, or is of a newer program.
+pub(super) fn open_existing(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path, existing())?;
+    migrations_done(&connection)?;
+    Ok(connection)
+}
+
 /// Runs the migrations that the file has not seen; how many those were.
 pub(super) fn migrate(connection: &mut Connection) -> Result<usize, StoreError> {
     let transaction = connection.transaction().map_err(failed)?;
-    let version: i64 =
-        transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    let done = usize::try_from(version).unwrap_or(0);
-    if done > SQL_MIGRATIONS.len() {
-        return Err(StoreError::Corrupt(format!(
-            "the database is of version {done}, newer than this program's {}",
-            SQL_MIGRATIONS.len()
-        )));
-    }
+    let done = migrations_done(&transaction)?;
     for migration in SQL_MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(migration).map_err(failed)?;
     }
@@ -64,4 +66,16 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<usize, StoreError> 
     transaction.pragma_update(None, "user_version", version).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(SQL_MIGRATIONS.len().saturating_sub(done))
+}
+
+/// The migrations that the file has seen, all of which this program must know.
+fn migrations_done(connection: &Connection) -> Result<usize, StoreError> {
+    let sql = "PRAGMA user_version";
+    let version: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
+    let (done, known) = (usize::try_from(version).unwrap_or(0), SQL_MIGRATIONS.len());
+    if done > known {
+        let why = format!("the database is of version {done}, newer than this program's {known}");
+        return Err(StoreError::Corrupt(why));
+    }
+    Ok(done)
 }
