@@ -29,15 +29,18 @@ pub fn generate(prefix: &str) -> Result<Secret, getrandom::Error> {
     Ok(Secret::new(body + &checksum))
 }
 
+/// Whether a text is as long as a key with this prefix, and begins with it.
+#[must_use]
+pub fn may_be_key(prefix: &str, text: &str) -> bool {
+    text.len() == prefix.len() + RANDOM_DIGITS + CHECKSUM_DIGITS && text.starts_with(prefix)
+}
+
 /// Whether a text has the form of a key with this prefix, checksum included. What is not as long
 /// as a key is refused unread.
 #[must_use]
 pub fn is_well_formed(prefix: &str, text: &str) -> bool {
-    if text.len() != prefix.len() + RANDOM_DIGITS + CHECKSUM_DIGITS || !text.starts_with(prefix) {
-        return false;
-    }
     let parts = text.split_at_checked(prefix.len() + RANDOM_DIGITS);
-    parts.is_some_and(|(body, sum)| checksum(body) == sum)
+    may_be_key(prefix, text) && parts.is_some_and(|(body, sum)| checksum(body) == sum)
 }
 
 /// The hash under which a key is kept.

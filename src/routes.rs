@@ -158,7 +158,8 @@ async fn serve<B: Buf>(
         Ok(endpoint) => answer(&gateway, side, endpoint, head, body, &mut rate).await,
         Err(error) => Err(error),
     };
-    let name = echo.unwrap_or_else(|| own(id));
+    let own = own(id);
+    let name = echo.unwrap_or_else(|| own.clone());
     let mut response = match result {
         Ok(completion::Answer::Whole(response)) => whole(response),
         Ok(completion::Answer::Stream(response, relay)) => streamed(response, relay),
@@ -169,7 +170,7 @@ async fn serve<B: Buf>(
     };
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, name);
-    headers.insert(OWN_REQUEST_ID, own(id));
+    headers.insert(OWN_REQUEST_ID, own);
     if let Some(rate) = rate {
         RateHeaders::write(&rate, headers);
     }

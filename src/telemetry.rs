@@ -3,7 +3,7 @@
 mod lines;
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -106,6 +106,9 @@ pub fn start_log(config: &LogConfig) -> io::Result<Log> {
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = Lines::start(io::stderr())?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
+    // Files and collectors want no colours (https://no-color.org for those who sit at a terminal).
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|told| !told.is_empty());
+    let log = log.with_ansi(io::stderr().is_terminal() && !refused);
     // Several gateways in one process (the tests, the demo) share the log of the first.
     drop(if config.json { log.json().try_init() } else { log.try_init() });
     Ok(Log(lines))

@@ -117,11 +117,14 @@ impl fmt::Display for Credits {
             f.write_str("-")?;
         }
         write!(f, "{whole}")?;
-        if rest != 0 {
-            let digits = format!("{rest:06}");
-            write!(f, ".{}", digits.trim_end_matches('0'))?;
+        if rest == 0 {
+            return Ok(());
         }
-        Ok(())
+        let (mut decimals, mut width) = (rest, 6);
+        while decimals.is_multiple_of(10) {
+            (decimals, width) = (decimals / 10, width - 1);
+        }
+        write!(f, ".{decimals:0width$}")
     }
 }
 

@@ -107,16 +107,7 @@ impl RequestId {
 impl fmt::Display for RequestId {
     /// The UUID's usual form: `0192f0c1-5b7e-7c3a-9d2e-1f0a3b4c5d6e`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bits = self.0;
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            bits >> 96,
-            (bits >> 80) & 0xffff,
-            (bits >> 64) & 0xffff,
-            (bits >> 48) & 0xffff,
-            bits & 0xffff_ffff_ffff
-        )
+        fmt::Display::fmt(uuid::Uuid::from_u128(self.0).as_hyphenated(), f)
     }
 }
 

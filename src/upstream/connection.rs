@@ -57,14 +57,15 @@ pub(super) enum Failed {
 /// A connection; dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: Socket,
+    /// Boxed: with TLS in it, it is over a kilobyte, and each request moves its connection a dozen times.
+    socket: Box<Socket>,
     /// The request until all of it is out.
     unsent: Option<Request>,
 }
 
 impl Connection {
-    pub(super) const fn new(socket: Socket) -> Self {
-        Self { socket, unsent: None }
+    pub(super) fn new(socket: Socket) -> Self {
+        Self { socket: Box::new(socket), unsent: None }
     }
 
     /// Whether all of the last request is out.
@@ -117,7 +118,7 @@ impl Connection {
     ) -> Poll<io::Result<Option<T>>> {
         BUFFER.with_borrow_mut(|buffer| {
             let mut read = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
+            ready!(Pin::new(&mut *self.socket).poll_read(cx, &mut read))?;
             let bytes = read.filled();
             Poll::Ready(Ok(if bytes.is_empty() { None } else { Some(take(bytes)) }))
         })
@@ -126,7 +127,7 @@ impl Connection {
     /// Sends what is left of the request; ready when there is nothing.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(request) = &mut self.unsent else { return Poll::Ready(Ok(())) };
-        let mut socket = Pin::new(&mut self.socket);
+        let mut socket = Pin::new(&mut *self.socket);
         while request.remaining() > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
             let mut count = 0_usize;

@@ -39,9 +39,8 @@ impl Gateway {
         let mut settings = settings(database, provider);
         settings.extend(own.clone());
         // The log is a text, as it is by default.
-        let text = [("OPENCREDITS_LOG_FORMAT", "text"), ("NO_COLOR", "1")];
-        let text = text.map(|(name, value)| (name.into(), value.into()));
-        let process = Program::new(program, &settings).with(text).serve();
+        settings.insert("LOG_FORMAT".to_owned(), "text".to_owned());
+        let process = Program::new(program, &settings).serve();
         let mut process = process.map_err(BenchError::io(&program.display().to_string()))?;
         let ready = tokio::time::timeout(READY_WAIT, process.ready()).await;
         let Ok(ready) = ready else { return Err(BenchError::Gateway(process.log())) };

@@ -57,13 +57,15 @@ pub struct Ended {
 }
 
 impl Program {
-    /// The program at a path with nothing but these settings in its environment.
+    /// The program at a path with nothing but these settings in its environment; its log is JSON if they do
+    /// not say.
     pub fn new(path: &Path, settings: &Settings) -> Self {
         let named = settings.iter().map(|(name, value)| {
             (OsString::from(format!("OPENCREDITS_{name}")), OsString::from(value))
         });
-        let mut environment: BTreeMap<_, _> = named.collect();
-        environment.insert("OPENCREDITS_LOG_FORMAT".into(), "json".into());
+        let mut environment =
+            BTreeMap::from([("OPENCREDITS_LOG_FORMAT".into(), OsString::from("json"))]);
+        environment.extend(named);
         Self { path: path.to_owned(), environment }
     }
 

@@ -58,6 +58,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Node<'a> {
 
 struct Reader;
 
+/// Fields of an object that has room from the start: a usage has about so many.
+const FIELDS: usize = 8;
+
 impl<'de> Visitor<'de> for Reader {
     type Value = Node<'de>;
 
@@ -102,7 +105,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node<'de>, A::Error> {
-        let mut object = Vec::new();
+        let mut object = Vec::with_capacity(FIELDS);
         while let Some((name, value)) = fields.next_entry()? {
             // A name is a string in JSON.
             if let Node::Word(name) = name {
