@@ -15,13 +15,13 @@ use crate::support::{User, chat};
 
 /// Instructions and allocations of one turn of a part of `loadtest/examples/hot_path.rs`.
 const PARTS: [(&str, u64, u64); 4] =
-    [("request", 28_000, 22), ("answer", 21_500, 7), ("chunk", 5_100, 0), ("account", 7_300, 4)];
+    [("request", 28_000, 20), ("answer", 20_500, 5), ("chunk", 5_000, 0), ("account", 4_100, 4)];
 
 /// System calls of a plain request, with all that its durable charge takes.
-const CALLS_A_REQUEST: u64 = 22;
+const CALLS_A_REQUEST: u64 = 16;
 /// System calls of a chunk of a stream, and of ten that the provider writes at once.
-const CALLS_A_CHUNK: u64 = 4;
-const CALLS_OF_TEN_CHUNKS: u64 = 3;
+const CALLS_A_CHUNK: u64 = 3;
+const CALLS_OF_TEN_CHUNKS: u64 = 2;
 
 const REQUESTS: u64 = 400;
 const CHUNKS: u64 = 200;

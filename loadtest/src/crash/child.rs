@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,8 +63,10 @@ impl Program {
         let named = settings.iter().map(|(name, value)| {
             (OsString::from(format!("OPENCREDITS_{name}")), OsString::from(value))
         });
-        let mut environment =
-            BTreeMap::from([("OPENCREDITS_LOG_FORMAT".into(), OsString::from("json"))]);
+        // Gateways of before colour a text also where nobody sees it.
+        let usual = [("OPENCREDITS_LOG_FORMAT", "json"), ("NO_COLOR", "1")];
+        let usual = usual.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let mut environment = BTreeMap::from(usual);
         environment.extend(named);
         Self { path: path.to_owned(), environment }
     }
@@ -221,16 +223,19 @@ impl Drop for Child {
 }
 
 /// Reads the log to its end; tells the addresses once the gateway is ready.
-fn follow(stderr: ChildStderr, log: &Mutex<VecDeque<String>>, ready: oneshot::Sender<Addresses>) {
+fn follow(stderr: impl Read, log: &Mutex<VecDeque<String>>, ready: oneshot::Sender<Addresses>) {
     let (mut addresses, mut ready) = (None, Some(ready));
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         // A line a request may come from then on: kept, not read.
         if ready.is_some() {
             addresses = listening(&line).or(addresses);
-            if is_ready(&line) {
-                let told = addresses.take().zip(ready.take());
+            // One that is ready at places that cannot be read is waited for in vain, not for its end.
+            if is_ready(&line)
+                && let Some(addresses) = addresses.take()
+                && let Some(ready) = ready.take()
+            {
                 // Whoever waited may have given up.
-                told.map(|(addresses, ready)| ready.send(addresses).ok());
+                ready.send(addresses).ok();
             }
         }
         let mut log = lock(log);
@@ -286,5 +291,16 @@ mod tests {
         for line in [r#"{"fields":{"message":"ready"}}"#, "INFO opencredits::serving: ready"] {
             assert!(is_ready(line) && listening(line).is_none());
         }
+    }
+
+    #[test]
+    fn a_gateway_is_ready_once_it_is_known_where() {
+        let lines = "INFO serving: ready\nINFO verbs: listening public=127.0.0.1:1 \
+                     admin=127.0.0.2:2\nINFO serving: ready\nINFO other: line\n";
+        let (told, mut ready) = oneshot::channel();
+        let log = Mutex::default();
+        follow(lines.as_bytes(), &log, told);
+        assert_eq!(ready.try_recv().unwrap().public, "127.0.0.1:1");
+        assert_eq!(lock(&log).len(), 4);
     }
 }
