@@ -57,7 +57,7 @@ pub(super) enum Failed {
 /// A connection; dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Boxed: with TLS in it, it is over a kilobyte, and each request moves its connection a dozen times.
+    /// Boxed: its room for TLS makes it large, and each request moves its connection a dozen times.
     socket: Box<Socket>,
     /// The request until all of it is out.
     unsent: Option<Request>,

@@ -58,7 +58,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Node<'a> {
 
 struct Reader;
 
-/// Fields of an object that has room from the start: a usage has about so many.
+/// Fields that an object has room for once it has one: a usage has about so many. An empty one takes nothing.
 const FIELDS: usize = 8;
 
 impl<'de> Visitor<'de> for Reader {
@@ -105,10 +105,13 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node<'de>, A::Error> {
-        let mut object = Vec::with_capacity(FIELDS);
+        let mut object = Vec::new();
         while let Some((name, value)) = fields.next_entry()? {
             // A name is a string in JSON.
             if let Node::Word(name) = name {
+                if object.is_empty() {
+                    object.reserve(FIELDS);
+                }
                 object.push((name, value));
             }
         }
