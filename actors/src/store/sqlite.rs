@@ -14,6 +14,7 @@ mod lock;
 mod open;
 mod partner_usage;
 mod read;
+mod sums;
 mod thread;
 
 use std::path::{Path, PathBuf};
