@@ -11,6 +11,7 @@ pub const SQL_MIGRATIONS: &[&str] = &[
     include_str!("../sql/0003_key_use.sql"),
     include_str!("../sql/0004_ahead.sql"),
     include_str!("../sql/0005_settlement_values.sql"),
+    include_str!("../sql/0006_requests_by_partner.sql"),
 ];
 
 /// The migrations of the ScyllaDB store, in order; each is statements that end with `;`.

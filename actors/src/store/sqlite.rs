@@ -6,14 +6,18 @@
 mod accounts;
 mod ahead;
 mod body;
+mod checkpoints;
 mod commit;
 mod documents;
 mod entry;
+mod event_row;
 mod export;
 mod lock;
+mod names;
 mod open;
 mod partner_usage;
 mod read;
+mod rows;
 mod sums;
 mod thread;
 

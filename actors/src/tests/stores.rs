@@ -328,7 +328,7 @@ async fn an_account_is_found_by_its_mail_address(store: Arc<dyn Store>) {
 }
 
 /// A settlement by the last checkpoint of a request.
-fn settle_by_checkpoint(request: u128, cost: i64) -> Command {
+pub(crate) fn settle_by_checkpoint(request: u128, cost: i64) -> Command {
     Command::Settle {
         charged: charged(request, cost, 1),
         by: SettledBy::Checkpoint,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use opencredits_schema::{
-    AccountId, Charged, Checkpoint, Event, Head, HistoryRow, Key, KeyId, Outcome, Partner,
-    PartnerBalance, PartnerId, RequestId, UsageQuery,
+    AccountId, Checkpoint, Event, Head, HistoryRow, Key, KeyId, Outcome, Partner, PartnerBalance,
+    PartnerId, RequestId, UsageQuery,
 };
 
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::fault::{Fault, planted};
 use crate::nodes::Member;
 
 use super::super::audit::Auditor;
-use super::super::event_keys::{EventKeys, kind_of, whole};
+use super::super::event_keys::{EventKeys, charged, kind_of, whole};
 use super::super::{Books, Loaded, Rejected, Rejection, StoreError, Write};
 use super::documents::Documents;
 
@@ -215,18 +215,5 @@ impl State {
             auditor.partner(*id, *balance, balance.earned);
         }
         auditor.finish(u64::try_from(self.checkpoints.len()).unwrap_or(u64::MAX))
-    }
-}
-
-fn charged(event: &Event) -> Option<&Charged> {
-    match event {
-        Event::Settled(settlement) | Event::Adjusted(settlement) => Some(&settlement.charged),
-        Event::Placed(_)
-        | Event::Renewed { .. }
-        | Event::Released { .. }
-        | Event::Received(_)
-        | Event::Refunded(_)
-        | Event::Disputed(_)
-        | Event::Repeated(_) => None,
     }
 }

@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use opencredits_schema::{AccountId, Event, Head, Outcome, RequestId};
+use opencredits_schema::{AccountId, Event, Head, RequestId};
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Statement, Transaction, TransactionBehavior,
     params,
 };
 
-use super::super::event_keys::{EventKeys, whole};
+use super::super::event_keys::{EventKeys, charged};
 use super::super::{Payout, PayoutOutcome, Rejected, Rejection, StoreError, Write};
 use super::ahead::{Logged, does_not_fit, with_heads};
 use super::body::Body;
+use super::checkpoints::Checkpoints;
 use super::entry::Entry;
-use super::partner_usage::PartnerUsage;
+use super::event_row::EventRow;
+use super::partner_usage::UsageRow;
+use super::rows::Rows;
 use super::sums::Sums;
-use super::{failed, no_json, read, to_text};
+use super::{failed, names, no_json, read, to_text};
 
 /// Writes a batch that did not go through the log, in the place of a generation of it.
 pub(super) fn commit(
@@ -25,7 +28,7 @@ pub(super) fn commit(
 ) -> Result<Vec<Rejected>, StoreError> {
     let transaction = begin(connection)?;
     mark(&transaction, generation)?;
-    let rejected = write(&transaction, &Entry::all(batch).map_err(no_json)?)?;
+    let rejected = write(&transaction, &Entry::all(batch).map_err(no_json)?, Names::Unknown)?;
     transaction.commit().map_err(failed)?;
     Ok(rejected)
 }
@@ -59,7 +62,12 @@ fn apply_once<W: AsRef<[Entry]>>(
     if !mark(&transaction, generation)? {
         return Ok(());
     }
-    let rejected = write(&transaction, writes(&transaction)?.as_ref())?;
+    let writes = writes(&transaction)?;
+    let rejected =
+        write(&transaction, writes.as_ref(), Names::New).map_err(|error| match error {
+            StoreError::Conflict(why) => does_not_fit(&why),
+            StoreError::Unavailable(_) | StoreError::Corrupt(_) => error,
+        })?;
     if !rejected.is_empty() {
         return Err(does_not_fit(&format!("{rejected:?}")));
     }
@@ -76,20 +84,27 @@ fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)
 }
 
+/// What is known of the names of a batch's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// None happened before: they were looked up before the log took the batch.
+    New,
+    /// Each is looked up behind all that stand before it.
+    Unknown,
+}
+
 /// Heads and sums are written once, however many events change them.
-fn write(transaction: &Transaction<'_>, batch: &[Entry]) -> Result<Vec<Rejected>, StoreError> {
-    let mut work = Work {
-        transaction,
-        often: Often::prepare(transaction)?,
-        sums: Sums::default(),
-        usage: PartnerUsage::default(),
-    };
+fn write(
+    transaction: &Transaction<'_>,
+    batch: &[Entry],
+    names: Names,
+) -> Result<Vec<Rejected>, StoreError> {
+    let mut work = Work::begin(transaction, names)?;
     let mut rejected = Vec::new();
     for entries in by_account(batch).chunk_by(|one, next| one.0 == next.0) {
         rejected.extend(work.account(entries)?);
     }
-    work.usage.write(transaction)?;
-    work.sums.write(transaction)?;
+    work.end()?;
     Ok(rejected)
 }
 
@@ -104,46 +119,62 @@ fn by_account(batch: &[Entry]) -> Vec<Placed<'_>> {
     placed
 }
 
-struct Work<'a> {
-    transaction: &'a Transaction<'a>,
-    often: Often<'a>,
+struct Work<'t, 'b> {
+    transaction: &'t Transaction<'t>,
+    names: Names,
+    often: Often<'t>,
+    events: Rows<'t, EventRow<'b>>,
+    usage: Rows<'t, UsageRow>,
+    checkpoints: Checkpoints<'b>,
     sums: Sums,
-    usage: PartnerUsage,
 }
 
 /// The statements of nearly every write: to find them in the connection's cache, each time, was 3 % of a
 /// settlement's CPU.
-struct Often<'a> {
-    seq: CachedStatement<'a>,
-    event: CachedStatement<'a>,
-    head: CachedStatement<'a>,
+struct Often<'t> {
+    seq: CachedStatement<'t>,
+    head: CachedStatement<'t>,
 }
 
-impl<'a> Often<'a> {
-    fn prepare(transaction: &'a Transaction<'a>) -> Result<Self, StoreError> {
+impl<'t> Often<'t> {
+    fn prepare(transaction: &'t Transaction<'t>) -> Result<Self, StoreError> {
         let prepare = |sql| transaction.prepare_cached(sql).map_err(failed);
         Ok(Self {
             seq: prepare(SEQ)?,
-            event: prepare(
-                "INSERT OR IGNORE INTO events \
-                 (account, seq, kind, request, source, balance_after, recovered, body) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?,
             head: prepare("UPDATE accounts SET seq = ?2, balance = ?3, head = ?4 WHERE id = ?1")?,
         })
     }
 }
 
 /// The number of an account's last event.
-const SEQ: &str = "SELECT seq FROM accounts WHERE id = ?1";
+pub(super) const SEQ: &str = "SELECT seq FROM accounts WHERE id = ?1";
 
-impl Work<'_> {
+impl<'t, 'b> Work<'t, 'b> {
+    fn begin(transaction: &'t Transaction<'t>, names: Names) -> Result<Self, StoreError> {
+        Ok(Self {
+            transaction,
+            names,
+            often: Often::prepare(transaction)?,
+            events: Rows::prepare(transaction)?,
+            usage: Rows::prepare(transaction)?,
+            checkpoints: Checkpoints::default(),
+            sums: Sums::default(),
+        })
+    }
+
+    fn end(mut self) -> Result<(), StoreError> {
+        self.events.flush()?;
+        self.usage.flush()?;
+        self.checkpoints.write(self.transaction)?;
+        self.sums.write(self.transaction)
+    }
+
     /// The writes of one account, up to the first that is refused.
-    fn account(&mut self, entries: &[Placed<'_>]) -> Result<Option<Rejected>, StoreError> {
+    fn account(&mut self, entries: &[Placed<'b>]) -> Result<Option<Rejected>, StoreError> {
         let mut stored: Option<u64> = None;
         let mut last: Option<&Head> = None;
         let mut rejected = None;
-        for (_, index, entry) in entries {
+        for &(_, index, entry) in entries {
             let refused = match entry.write.as_ref() {
                 Write::Event { event, head, forget } => {
                     let seq = match stored {
@@ -158,24 +189,16 @@ impl Work<'_> {
                     result.err()
                 }
                 Write::Checkpoint(checkpoint) => {
-                    let hold = &checkpoint.hold;
-                    let sql = "INSERT INTO checkpoints (request, account, number, body) \
-                               SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM events \
-                               WHERE request = ?1 AND kind = 1) ON CONFLICT (request) DO UPDATE \
-                               SET number = ?3, body = ?4 WHERE number < ?3";
-                    let number = i64::try_from(checkpoint.number).unwrap_or(i64::MAX);
-                    let account = checkpoint.account.column();
-                    let row = params![bytes(hold.request), account, number, entry.text()];
-                    self.run(sql, row)?;
+                    self.checkpoints.keep(checkpoint, entry.text());
                     None
                 }
                 Write::Forget { request, .. } => {
-                    self.forget(*request)?;
+                    self.checkpoints.forget(*request);
                     None
                 }
             };
             if let Some(why) = refused {
-                rejected = Some(Rejected { index: *index, why });
+                rejected = Some(Rejected { index, why });
                 break;
             }
         }
@@ -190,7 +213,7 @@ impl Work<'_> {
     fn event(
         &mut self,
         stored: Option<u64>,
-        (event, json): (&Event, &str),
+        (event, json): (&Event, &'b str),
         head: &Head,
         forget: bool,
     ) -> Result<Result<Written, Rejection>, StoreError> {
@@ -208,45 +231,39 @@ impl Work<'_> {
             return Ok(Err(Rejection::Fenced));
         }
         let keys = EventKeys::of(event);
-        let request = keys.request.map(bytes);
-        let row = params![
-            head.id.column(),
-            column(head.seq),
-            keys.kind,
-            request,
-            keys.source,
-            head.balance.micro(),
-            keys.recovered,
-            json
-        ];
-        let new = self.often.event.execute(row).map_err(failed)?;
-        if new == 0 {
-            return Ok(Err(Rejection::Duplicate(self.outcome(&keys)?)));
+        if self.names == Names::Unknown && names::happened(self.transaction, event, &keys)? {
+            let charged = charged(event).map(|charged| names::outcome(self.transaction, charged));
+            return Ok(Err(Rejection::Duplicate(charged.transpose()?.flatten())));
         }
-        if let Some(request) = keys.request.filter(|_| forget) {
-            self.forget(request)?;
-        }
-        if let Event::Settled(settlement) | Event::Adjusted(settlement) = event {
-            self.usage.add(&settlement.charged, keys.kind, head);
-        }
-        self.sums.add(event);
+        self.add(event, keys, head, forget, json)?;
         Ok(Ok(Written::New))
     }
 
-    fn outcome(&self, keys: &EventKeys) -> Result<Option<Outcome>, StoreError> {
-        let Some(request) = keys.request.map(bytes) else { return Ok(None) };
-        let sql = "SELECT body FROM events WHERE request = ?1 ORDER BY kind";
-        let events: Vec<Body<Event>> = read::many(self.transaction, sql, params![request])?;
-        Ok(whole(events.iter().filter_map(|Body(event)| EventKeys::of(event).outcome)))
-    }
-
-    fn forget(&self, request: RequestId) -> Result<(), StoreError> {
-        self.run("DELETE FROM checkpoints WHERE request = ?1", params![bytes(request)])?;
-        Ok(())
-    }
-
-    fn run(&self, sql: &str, row: impl rusqlite::Params) -> Result<usize, StoreError> {
-        self.transaction.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(failed)
+    /// Writes a new event, at the latest when all is written.
+    fn add(
+        &mut self,
+        event: &Event,
+        keys: EventKeys,
+        head: &Head,
+        forget: bool,
+        json: &'b str,
+    ) -> Result<(), StoreError> {
+        if let Some(request) = keys.request.filter(|_| forget) {
+            self.checkpoints.forget(request);
+        }
+        if let Some(charged) = charged(event) {
+            self.usage.push(UsageRow::new(charged, keys.kind, head));
+        }
+        self.sums.add(event);
+        self.events.push(EventRow::new(keys, head, json));
+        match self.names {
+            Names::New if self.events.is_full() => self.events.flush(),
+            Names::New => Ok(()),
+            Names::Unknown => {
+                self.events.flush()?;
+                self.usage.flush()
+            }
+        }
     }
 }
 
@@ -306,3 +323,6 @@ pub(super) fn bytes(request: RequestId) -> [u8; 16] {
 pub(super) const fn column(number: u64) -> i64 {
     number.cast_signed()
 }
+
+#[cfg(test)]
+mod tests;

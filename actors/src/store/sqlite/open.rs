@@ -79,3 +79,6 @@ fn migrations_done(connection: &Connection) -> Result<usize, StoreError> {
     }
     Ok(done)
 }
+
+#[cfg(test)]
+mod tests;

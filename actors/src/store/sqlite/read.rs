@@ -5,18 +5,23 @@ use std::time::Duration;
 
 use opencredits_schema::{
     AccountId, Checkpoint, Credits, EarningsRow, Event, Head, HistoryRow, Outcome, Partner,
-    PartnerBalance, PartnerId, Timestamp, UsageQuery,
+    PartnerBalance, PartnerId, RECENT_MAX, Timestamp, UsageQuery,
 };
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::audit::Auditor;
+use super::super::event_keys::charged;
 use super::super::{Books, Loaded, StoreError};
 use super::body::{self, Body};
 use super::commit::bytes;
-use super::{failed, from_text, unavailable};
+use super::{failed, from_text, names, unavailable};
 
 /// The pages that a backup copies before it lets the writer have a turn.
 const BACKUP_PAGES: i32 = 1024;
+
+/// Settlements that were not the request's own, newest first.
+pub(super) const RECOVERED: &str =
+    "SELECT body FROM events WHERE account = ?1 AND recovered = 1 ORDER BY seq DESC";
 
 /// The one record of a query that has a single column of JSON.
 pub(super) fn one<T: serde::de::DeserializeOwned>(
@@ -61,25 +66,29 @@ pub(super) fn load(
     let Some(head) = one::<Head>(&snapshot, "SELECT head FROM accounts WHERE id = ?1", id)? else {
         return Ok(None);
     };
-    let sql = "SELECT body FROM events AS e WHERE account = ?1 AND recovered = 1 AND NOT EXISTS \
-               (SELECT 1 FROM events WHERE request = e.request AND kind = 2) \
-               ORDER BY seq DESC LIMIT 128";
-    let recovered: Vec<Body<Event>> = many(&snapshot, sql, id)?;
-    let recent = recovered.iter().rev().filter_map(|Body(event)| match event {
-        Event::Settled(settlement) => Some(Outcome::from(settlement.as_ref())),
-        Event::Adjusted(_)
-        | Event::Received(_)
-        | Event::Refunded(_)
-        | Event::Disputed(_)
-        | Event::Placed(_)
-        | Event::Renewed { .. }
-        | Event::Released { .. }
-        | Event::Repeated(_) => None,
-    });
-    let recent = recent.collect();
+    let recent = recent(&snapshot, account)?;
     let checkpoints: Vec<Checkpoint> =
         many(&snapshot, "SELECT body FROM checkpoints WHERE account = ?1", id)?;
     Ok(Some(Loaded { head, recent, checkpoints }))
+}
+
+/// The newest settlements that their requests may still correct, oldest first.
+fn recent(connection: &Connection, account: AccountId) -> Result<Vec<Outcome>, StoreError> {
+    let mut statement = connection.prepare_cached(RECOVERED).map_err(failed)?;
+    let mut rows = statement.query([account.column()]).map_err(failed)?;
+    let mut recent = Vec::new();
+    while recent.len() < RECENT_MAX
+        && let Some(row) = rows.next().map_err(failed)?
+    {
+        let Body(event) = from_text(&row.get::<_, String>(0).map_err(failed)?)?;
+        if let Event::Settled(settlement) = event
+            && !names::is_adjusted(connection, &settlement.charged)?
+        {
+            recent.push(Outcome::from(settlement.as_ref()));
+        }
+    }
+    recent.reverse();
+    Ok(recent)
 }
 
 pub(super) fn unfinished(connection: &mut Connection) -> Result<Vec<AccountId>, StoreError> {
@@ -188,6 +197,7 @@ pub(super) fn audit(connection: &mut Connection) -> Result<Books, StoreError> {
     let sql = "SELECT id, balance, head FROM accounts ORDER BY id";
     let mut statement = snapshot.prepare(sql).map_err(failed)?;
     let mut accounts = statement.query([]).map_err(failed)?;
+    let mut charges = 0_i64;
     while let Some(row) = accounts.next().map_err(failed)? {
         let id = AccountId::from_column(row.get(0).map_err(failed)?);
         let balance = Credits::from_micro(row.get(1).map_err(failed)?);
@@ -196,6 +206,9 @@ pub(super) fn audit(connection: &mut Connection) -> Result<Books, StoreError> {
                    ORDER BY seq";
         match (from_text::<Head>(&head), events(&snapshot, sql, params![id.column()])) {
             (Ok(head), Ok(rows)) => {
+                let charged = rows.iter().filter_map(|row| charged(&row.event)).count();
+                charges =
+                    charges.saturating_add_unsigned(u64::try_from(charged).unwrap_or(u64::MAX));
                 let events: Vec<_> = rows.into_iter().map(|row| (row.seq, row.event)).collect();
                 auditor.account(&head, balance, &events);
             }
@@ -208,8 +221,12 @@ pub(super) fn audit(connection: &mut Connection) -> Result<Books, StoreError> {
         let by_day = Credits::from_micro(by_day.map_err(failed)?);
         auditor.partner(partner.id, partner_balance(&snapshot, partner.id)?, by_day);
     }
-    let sql = "SELECT count(*) FROM checkpoints";
-    let open: i64 = snapshot.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
+    let sql = "SELECT (SELECT count(*) FROM checkpoints), (SELECT count(*) FROM partner_usage)";
+    let counts = snapshot.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (open, listed): (i64, i64) = counts.map_err(failed)?;
+    if listed != charges {
+        auditor.differ(format!("partners' lists hold {listed} charges, accounts {charges}"));
+    }
     Ok(auditor.finish(open.cast_unsigned()))
 }
 

@@ -209,7 +209,8 @@ fn command(account: u64, number: u64, of: u64, dice: &mut Dice) -> Command {
     let charge = |number: u64, dice: &mut Dice| {
         let mut charged = charged(1, dice.credits(3000).micro(), dice.credits(300).micro());
         charged.request = request(Timestamp::from_millis(day), account, number);
-        charged.partner = if dice.below(3) == 0 { OTHER } else { PARTNER };
+        // The key's, which a request and its correction have in common.
+        charged.partner = if number.is_multiple_of(3) { OTHER } else { PARTNER };
         charged.model = ["openai/gpt-4o", "xai/grok"][usize::from(dice.below(2) == 0)].into();
         charged
     };

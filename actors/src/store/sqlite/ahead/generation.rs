@@ -1,15 +1,16 @@
 //! A generation of the log: what waits for the database, and what it says of the next batch.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
-use opencredits_schema::{AccountId, RequestId};
-use rusqlite::{Connection, OptionalExtension as _, Params, params};
+use opencredits_schema::{AccountId, Event, RequestId};
+use rusqlite::Connection;
 
 use crate::store::event_keys::EventKeys;
-use crate::store::sqlite::commit::{bytes, stored_seq};
+use crate::store::sqlite::commit::stored_seq;
 use crate::store::sqlite::entry::Entry;
-use crate::store::sqlite::failed;
+use crate::store::sqlite::{failed, names};
 use crate::store::{Batch, StoreError, Write};
 
 /// So many accounts' numbers are remembered: a few megabytes.
@@ -119,7 +120,7 @@ fn next_and_new(
         let keys = EventKeys::of(event);
         let next = stored.is_some() && stored == head.seq.checked_sub(1);
         let waits = waiting.iter().any(|generation| generation.effects.has(&keys));
-        if !next || waits || known.has(&keys)? || !effects.insert(keys) {
+        if !next || waits || known.has(event, &keys)? || !effects.insert(keys) {
             return Ok(None);
         }
         effects.seqs.insert(head.id, head.seq);
@@ -149,14 +150,22 @@ impl Known {
             self.seqs.clear();
         }
         self.seqs.extend(seqs);
-        let newest = requests.iter().map(|(_, request)| *request).max();
-        self.newest = self.newest.map(|before| newest.map_or(before, |newest| newest.max(before)));
+        self.raise(requests.iter().map(|(_, request)| *request).max());
     }
 
-    /// Forgets all, for the database changed beside the log.
-    pub(super) fn forget(&mut self) {
+    /// Forgets what a batch may change that goes to the database beside the log.
+    pub(super) fn forget(&mut self, batch: &Batch) {
         self.seqs.clear();
-        self.newest = None;
+        let request = |write: &Arc<Write>| match write.as_ref() {
+            Write::Event { event, .. } => EventKeys::of(event).request,
+            Write::Checkpoint(_) | Write::Forget { .. } => None,
+        };
+        // If it is not written, more is looked up than need be.
+        self.raise(batch.iter().filter_map(request).max());
+    }
+
+    fn raise(&mut self, newest: Option<RequestId>) {
+        self.newest = self.newest.map(|before| newest.map_or(before, |newest| newest.max(before)));
     }
 
     fn seq(&mut self, account: AccountId) -> Result<Option<u64>, StoreError> {
@@ -166,28 +175,21 @@ impl Known {
         }
     }
 
-    fn has(&mut self, keys: &EventKeys) -> Result<bool, StoreError> {
-        match (keys.request, &keys.source) {
-            (Some(request), _) if request > self.newest()? => Ok(false),
-            (Some(request), _) => {
-                let sql = "SELECT 1 FROM events WHERE request = ?1 AND kind = ?2";
-                self.probe.finds(sql, params![bytes(request), keys.kind])
-            }
-            (None, Some(source)) => {
-                self.probe.finds("SELECT 1 FROM events WHERE source = ?1", params![source])
-            }
-            (None, None) => Ok(false),
+    fn has(&mut self, event: &Event, keys: &EventKeys) -> Result<bool, StoreError> {
+        if let Some(request) = keys.request
+            && request > self.newest()?
+        {
+            return Ok(false);
         }
+        names::happened(self.probe.look()?, event, keys)
     }
 
     fn newest(&mut self) -> Result<RequestId, StoreError> {
         if let Some(newest) = self.newest {
             return Ok(newest);
         }
-        let sql = "SELECT max(request) FROM events WHERE request IS NOT NULL";
-        let found = self.probe.look()?.query_row(sql, [], |row| row.get::<_, Option<[u8; 16]>>(0));
-        let newest = found.map_err(failed)?.map_or(0, u128::from_be_bytes);
-        Ok(*self.newest.insert(RequestId::new(newest)))
+        let newest = names::newest_request(self.probe.look()?)?;
+        Ok(*self.newest.insert(newest))
     }
 }
 
@@ -224,11 +226,5 @@ impl Probe {
         let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
         statement.execute([]).map_err(failed)?;
         Ok(())
-    }
-
-    fn finds(&mut self, sql: &str, row: impl Params) -> Result<bool, StoreError> {
-        let mut statement = self.look()?.prepare_cached(sql).map_err(failed)?;
-        let found = statement.query_row(row, |_| Ok(())).optional().map_err(failed)?;
-        Ok(found.is_some())
     }
 }

@@ -312,7 +312,7 @@ impl Runner {
 
     fn write_alone(&mut self, alone: bool) {
         let Some((batch, reply)) = self.commits.pop_front_if(|_| alone) else { return };
-        self.known.forget();
+        self.known.forget(&batch);
         // Whether it is written or not, nothing else gets its number: the log may hold a part of it.
         let number = self.next_generation().number;
         self.write(move |connection| {
