@@ -3,6 +3,8 @@
 mod body;
 mod linger;
 mod peer;
+mod socket;
+mod tasks;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -23,7 +25,6 @@ use ipnet::IpNet;
 use metrics::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -34,6 +35,8 @@ pub use peer::Peer;
 use crate::telemetry;
 use crate::workers::Workers;
 use linger::{Linger, Unread};
+use socket::Socket;
+use tasks::{Place, Tasks};
 
 /// How long the loop rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -86,7 +89,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut door = Door::new(&limits, workers);
+    let door = Door::new(&limits, workers);
     let stop = shutdown.wait_for(|stop| *stop);
     tokio::pin!(stop);
     loop {
@@ -110,9 +113,8 @@ struct Door {
     places: Arc<Semaphore>,
     proxies: Arc<[IpNet]>,
     graceful: GracefulShutdown,
-    connections: JoinSet<()>,
+    tasks: Arc<Tasks>,
     open: Gauge,
-    workers: Arc<Workers>,
 }
 
 impl Door {
@@ -127,9 +129,8 @@ impl Door {
             places: Arc::new(Semaphore::new(limits.max_connections)),
             proxies: Arc::clone(&limits.trusted_proxies),
             graceful: GracefulShutdown::new(),
-            connections: JoinSet::new(),
+            tasks: Arc::new(Tasks::new(workers)),
             open: metrics::gauge!(telemetry::OPEN_CONNECTIONS),
-            workers,
         }
     }
 
@@ -147,7 +148,7 @@ impl Door {
         }
     }
 
-    fn admit<S, B>(&mut self, stream: TcpStream, permit: OwnedSemaphorePermit, service: S)
+    fn admit<S, B>(&self, stream: TcpStream, permit: OwnedSemaphorePermit, service: S)
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Send
@@ -156,40 +157,36 @@ impl Door {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        // Reap what has ended, so that the set holds about as many tasks as are open.
-        while self.connections.try_join_next().is_some() {}
         // A stream of small chunks must not wait for the client's acknowledgements.
         let ready = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
         let Ok(address) = ready else { return };
         let Ok(stream) = stream.into_std() else { return };
         // An IPv4 client of a listener for both is that IPv4 address.
         let (connected, unread) = (address.ip().to_canonical(), Unread::default());
+        let place = self.tasks.place();
         let service = Caller {
             service,
             connected,
             proxies: Arc::clone(&self.proxies),
             unread: unread.clone(),
+            place: Arc::clone(&place),
         };
         let (http, watcher) = (self.http.clone(), self.graceful.watcher());
         let counted = Counted::new(self.open.clone(), permit);
         let serving = async move {
-            // Its worker's runtime is the one that waits for it.
-            let Ok(stream) = TcpStream::from_std(stream) else { return };
-            let stream = TokioIo::new(Linger::new(stream, unread));
+            let stream = TokioIo::new(Linger::new(Socket::new(stream), unread));
             // A client that is slow, broken or gone ends its own connection and nothing else.
             if let Err(error) = watcher.watch(http.serve_connection(stream, service)).await {
                 debug!(%error, "connection failed");
             }
             drop(counted);
         };
-        self.connections.spawn_on(serving, &self.workers.next());
+        self.tasks.serve(place, Box::pin(serving));
     }
 
-    async fn close(mut self, wait: Duration) -> ServeEnd {
+    async fn close(self, wait: Duration) -> ServeEnd {
         let drained = timeout(wait, self.graceful.shutdown()).await.is_ok();
-        while self.connections.try_join_next().is_some() {}
-        let connections = self.connections.len();
-        self.connections.shutdown().await;
+        let connections = self.tasks.cut().await;
         if drained { ServeEnd::Drained } else { ServeEnd::Cut { connections } }
     }
 }
@@ -200,6 +197,7 @@ struct Caller<S> {
     connected: IpAddr,
     proxies: Arc<[IpNet]>,
     unread: Unread,
+    place: Arc<Place>,
 }
 
 impl<S: Service<Request<RequestBody>>> Service<Request<Incoming>> for Caller<S> {
@@ -208,6 +206,7 @@ impl<S: Service<Request<RequestBody>>> Service<Request<Incoming>> for Caller<S> 
     type Future = S::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        self.place.request_begins();
         let peer = peer::resolve(self.connected, request.headers(), &self.proxies);
         request.extensions_mut().insert(Peer(peer));
         self.service.call(request.map(|body| RequestBody::new(body, &self.unread)))

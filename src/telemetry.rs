@@ -20,6 +20,8 @@ use lines::Lines;
 pub const REQUESTS: &str = "opencredits_requests_total";
 /// Connections that are open.
 pub const OPEN_CONNECTIONS: &str = "opencredits_open_connections";
+/// Workers that serve; the others rest.
+pub const WORKERS_SERVING: &str = "opencredits_workers_serving";
 /// Requests that run, from their hold to their settlement.
 pub const OPEN_STREAMS: &str = "opencredits_open_streams";
 /// Accounts that have an actor.
@@ -306,6 +308,7 @@ fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!(REQUESTS, "answers, by route and class of status");
     describe_gauge!(OPEN_CONNECTIONS, "connections that are open");
+    describe_gauge!(WORKERS_SERVING, "workers that serve; the others rest");
     describe_gauge!(OPEN_STREAMS, "requests that run, from their hold to their settlement");
     describe_gauge!(ACTIVE_ACCOUNTS, "accounts that have an actor");
     describe_histogram!(JOURNAL_BATCH, "writes in one commit of the journal");

@@ -67,7 +67,11 @@ pub const VARIABLES: &[Variable] = &[
         "127.0.0.1:8081",
         "address of /admin/v1/… and /metrics; may equal the listen address, then /metrics needs the token too",
     ),
-    absent("OPENCREDITS_WORKERS", "one a core", "threads that serve requests"),
+    absent(
+        "OPENCREDITS_WORKERS",
+        "one a core",
+        "threads that serve requests, as few at a time as suffice",
+    ),
     absent(
         "OPENCREDITS_TRUSTED_PROXIES",
         "none",

@@ -15,8 +15,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+
+use super::socket::Socket;
 
 /// Longest time that unread bytes are thrown away after the last answer.
 const LINGER_MAX: Duration = Duration::from_secs(5);
@@ -75,14 +76,14 @@ impl Drop for RequestBody {
 
 /// The server's side of a connection.
 pub(super) struct Linger {
-    stream: TcpStream,
+    stream: Socket,
     unread: Unread,
     /// Runs once our side is closed and the rest is being thrown away.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Linger {
-    pub(super) const fn new(stream: TcpStream, unread: Unread) -> Self {
+    pub(super) const fn new(stream: Socket, unread: Unread) -> Self {
         Self { stream, unread, deadline: None }
     }
 

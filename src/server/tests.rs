@@ -5,18 +5,24 @@ use std::num::NonZeroUsize;
 
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use warp::{Filter, Reply};
 
 use super::*;
+use crate::workers;
 
 const MAX_BODY: usize = 1 << 20;
 const LIMIT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(60);
 
 struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     end: JoinHandle<ServeEnd>,
+    /// Told of each request that hangs.
+    hangs: Arc<Notify>,
 }
 
 fn limits() -> ServerLimits {
@@ -30,6 +36,10 @@ fn limits() -> ServerLimits {
 }
 
 async fn start(limits: ServerLimits) -> Server {
+    start_on(&Arc::new(Workers::start(NonZeroUsize::MIN).unwrap()), limits).await
+}
+
+async fn start_on(workers: &Arc<Workers>, limits: ServerLimits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -43,12 +53,21 @@ async fn start(limits: ServerLimits) -> Server {
             Err(BodyError::Broken(_)) => status(400),
         });
     let peer = warp::path("peer").and(warp::ext::get()).map(|Peer(peer)| peer.to_string());
-    let hang = warp::path("hang").then(async || std::future::pending::<&str>().await);
-    let filter = echo.or(peer).or(hang);
+    let hangs = Arc::<Notify>::default();
+    let told = Arc::clone(&hangs);
+    let hang = warp::path("hang").then(move || {
+        told.notify_one();
+        std::future::pending::<&str>()
+    });
+    let worker = warp::path("worker").then(async || {
+        let began = workers::index();
+        tokio::task::yield_now().await;
+        format!("{began}-{}", workers::index())
+    });
+    let filter = echo.or(peer).or(hang).or(worker);
     let service = TowerToHyperService::new(warp::service(filter));
-    let workers = Arc::new(Workers::start(NonZeroUsize::MIN).unwrap());
-    let end = tokio::spawn(serve_listener(listener, service, limits, workers, stopped));
-    Server { address, stop, end }
+    let serving = serve_listener(listener, service, limits, Arc::clone(workers), stopped);
+    Server { address, stop, end: tokio::spawn(serving), hangs }
 }
 
 fn status(code: u16) -> warp::reply::Response {
@@ -188,4 +207,103 @@ async fn a_shutdown_drops_what_still_runs_when_its_time_is_up() {
     server.stop.send(true).unwrap();
     assert_eq!(server.end.await.unwrap(), ServeEnd::Cut { connections: 1 });
     assert_eq!(rest(&mut hanging).await, "");
+}
+
+/// One connection whose requests are answered, first by one worker, then by the other.
+#[tokio::test]
+async fn a_connection_goes_to_another_worker_with_its_next_request() {
+    let (workers, server) = start_with(2).await;
+    let (mut even, mut odd) = (server.connect().await, server.connect().await);
+    for serving in [1, 2, 1, 2] {
+        workers.serve_on(serving);
+        for _ in 0..3 {
+            assert!(ask_worker(&mut even).await.ends_with("0-0"));
+        }
+        let worker = serving - 1;
+        // The request that makes it go has begun before: it ends on the worker that it went to.
+        for _ in 0..3 {
+            assert!(ask_worker(&mut odd).await.ends_with(&format!("-{worker}")));
+        }
+        assert!(ask_worker(&mut odd).await.ends_with(&format!("{worker}-{worker}")));
+    }
+}
+
+/// A body that comes piece by piece while its connection goes to another worker.
+#[tokio::test]
+async fn a_request_that_has_begun_is_read_and_answered_on_another_worker() {
+    let (workers, server) = start_with(2).await;
+    let _even = server.connect().await;
+    let mut odd = server.connect().await;
+    assert!(ask_worker(&mut odd).await.ends_with("0-0"));
+    workers.serve_on(2);
+    odd.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n").await.unwrap();
+    odd.write_all(b"Content-Length: 200000\r\n\r\n").await.unwrap();
+    for _ in 0..20 {
+        odd.write_all(&[b'x'; 10_000]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert!(rest(&mut odd).await.ends_with("200000"));
+}
+
+/// Connections that go to and fro between four workers while they are asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_is_answered_while_connections_go_to_and_fro() {
+    let (workers, server) = start_with(4).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..8 {
+        let mut socket = server.connect().await;
+        clients.spawn(async move {
+            let mut moved = 0;
+            for _ in 0..500 {
+                let told = ask_worker(&mut socket).await;
+                let (began, ended) = told.rsplit_once('-').unwrap();
+                moved += usize::from(!began.ends_with(ended));
+            }
+            moved
+        });
+    }
+    let mut serving = (1..=4).cycle();
+    let mut moved = 0;
+    while !clients.is_empty() {
+        workers.serve_on(serving.next().unwrap());
+        tokio::task::yield_now().await;
+        if let Some(done) = clients.try_join_next() {
+            moved += done.unwrap();
+        }
+    }
+    assert_ne!(moved, 0);
+}
+
+/// A connection that went is cut as any other.
+#[tokio::test]
+async fn a_connection_that_went_is_cut_at_the_end() {
+    let (workers, server) = start_with(2).await;
+    let _even = server.connect().await;
+    let mut odd = server.connect().await;
+    assert!(ask_worker(&mut odd).await.ends_with("0-0"));
+    workers.serve_on(2);
+    assert!(ask_worker(&mut odd).await.ends_with("0-1"));
+    odd.write_all(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    server.hangs.notified().await;
+    server.stop.send(true).unwrap();
+    assert_eq!(server.end.await.unwrap(), ServeEnd::Cut { connections: 1 });
+    assert_eq!(rest(&mut odd).await, "");
+}
+
+/// A server with so many workers, the first of which serves until another number is said.
+async fn start_with(count: usize) -> (Arc<Workers>, Server) {
+    let workers = Arc::new(Workers::start(NonZeroUsize::new(count).unwrap()).unwrap());
+    workers.serve_on(1);
+    let server = start_on(&workers, ServerLimits { header_timeout: LONG, ..limits() }).await;
+    (workers, server)
+}
+
+/// The worker on which a request began, and the one on which it ended.
+async fn ask_worker(socket: &mut TcpStream) -> String {
+    socket.write_all(b"GET /worker HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") || answer.last() == Some(&b'\n') {
+        assert_ne!(socket.read_buf(&mut answer).await.unwrap(), 0, "closed");
+    }
+    String::from_utf8(answer).unwrap()
 }
