@@ -101,7 +101,8 @@ impl Scenario {
                  resident memory."
             }
             Self::Scaling => {
-                "The requests of `plain`, at a gateway with two workers and at one with one."
+                "The requests of `plain` over 1,000 connections, for which one worker has not the \
+                 time, at a gateway with two workers and at one with one."
             }
             Self::Churn => {
                 "The requests of `plain`, from many accounts in turn and from 100 hot ones, at a \

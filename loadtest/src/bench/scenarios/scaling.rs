@@ -8,8 +8,9 @@ use super::super::scenario::Scenario;
 use super::super::stage::{ACCOUNTS, Stage, contender, make_accounts};
 use super::super::turn::Turn;
 use super::flat;
-use super::plain::CONNECTIONS;
 
+/// So many connections are more than one worker has the time for: with fewer, one serves of two as well.
+const CONNECTIONS: u32 = 1_000;
 /// The contenders by their number of workers.
 const WORKERS: [(&str, &str); 2] = [("two workers", "2"), ("one worker", "1")];
 
