@@ -1,3 +1,5 @@
+//! How many workers serve, decided by figures that a machine could have.
+
 use super::*;
 
 /// Eight workers, as a look sees them.
