@@ -84,7 +84,7 @@ async fn usage(
         model: request.param("model").map(|name| canonical(gateway, name)),
     };
     let rows = gateway.system.store().partner_usage(partner, query).await?;
-    let rows: Vec<_> = rows.iter().filter_map(|row| Some((row, charged(row)?))).collect();
+    let rows: Vec<_> = rows.iter().filter_map(|row| Some((row, row.event.charged()?))).collect();
     let request_at = |at: usize| rows.get(at).map(|(_, charged)| charged.request);
     let torn = request_at(limit).is_some() && request_at(limit) == request_at(limit - 1);
     let shown = if torn { limit + 1 } else { limit };
@@ -138,19 +138,6 @@ fn moment(request: &Incoming, name: &'static str) -> Result<Option<Timestamp>, A
 /// The id under which a model is charged, whatever name it was asked by.
 fn canonical(gateway: &Arc<Gateway>, name: String) -> String {
     gateway.book().model(&name).map_or(name, |model| model.id.to_string())
-}
-
-fn charged(row: &HistoryRow) -> Option<&Charged> {
-    match &row.event {
-        Event::Settled(settlement) | Event::Adjusted(settlement) => Some(&settlement.charged),
-        Event::Placed(_)
-        | Event::Renewed { .. }
-        | Event::Released { .. }
-        | Event::Received(_)
-        | Event::Refunded(_)
-        | Event::Disputed(_)
-        | Event::Repeated(_) => None,
-    }
 }
 
 /// Tells a partner its users apart and leads to no account.

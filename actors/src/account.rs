@@ -214,7 +214,8 @@ impl AccountActor {
         self.note(state, command, &event, origin);
         let answer = state.answer(&event);
         if event.is_durable() {
-            let noted = ended(&event).is_some_and(|r| state.checkpoints.remove(&r).is_some());
+            let ended = event.charged().map(|charged| charged.request);
+            let noted = ended.is_some_and(|r| state.checkpoints.remove(&r).is_some());
             let forget = noted && !planted(Fault::KeepCheckpoint);
             if reply.is_none() && planted(Fault::ApplyUnjournaled) {
                 return;
@@ -361,21 +362,5 @@ pub(crate) fn resumed(hold: &Hold) -> Place {
         holds_max: usize::MAX,
         expires_at: hold.expires_at,
         resumed: true,
-    }
-}
-
-/// The request that a settlement ends.
-fn ended(event: &Event) -> Option<RequestId> {
-    match event {
-        Event::Settled(settlement) | Event::Adjusted(settlement) => {
-            Some(settlement.charged.request)
-        }
-        Event::Placed(_)
-        | Event::Renewed { .. }
-        | Event::Released { .. }
-        | Event::Received(_)
-        | Event::Refunded(_)
-        | Event::Disputed(_)
-        | Event::Repeated(_) => None,
     }
 }

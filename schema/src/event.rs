@@ -328,6 +328,21 @@ impl Event {
         }
     }
 
+    /// What a settlement or an adjustment charges.
+    #[must_use]
+    pub fn charged(&self) -> Option<&Charged> {
+        match self {
+            Self::Settled(settlement) | Self::Adjusted(settlement) => Some(&settlement.charged),
+            Self::Placed(_)
+            | Self::Renewed { .. }
+            | Self::Released { .. }
+            | Self::Received(_)
+            | Self::Refunded(_)
+            | Self::Disputed(_)
+            | Self::Repeated(_) => None,
+        }
+    }
+
     /// What the event adds to partners' balances: shares that were paid, moved or reversed.
     #[must_use]
     pub fn shares(&self) -> SmallVec<[(PartnerId, Credits); 2]> {

@@ -1,6 +1,6 @@
 //! What makes an event unique, whatever the store.
 
-use opencredits_schema::{Charged, Event, LotKind, Outcome, RequestId, SettledBy};
+use opencredits_schema::{Event, LotKind, Outcome, RequestId, SettledBy};
 
 /// An event's kind and outside names.
 #[derive(Debug)]
@@ -81,19 +81,5 @@ pub(super) const fn kind_of(event: &Event) -> u8 {
         Event::Refunded(_) => 4,
         Event::Disputed(_) => 5,
         Event::Placed(_) | Event::Renewed { .. } | Event::Released { .. } | Event::Repeated(_) => 0,
-    }
-}
-
-/// What a settlement or an adjustment charges.
-pub(super) fn charged(event: &Event) -> Option<&Charged> {
-    match event {
-        Event::Settled(settlement) | Event::Adjusted(settlement) => Some(&settlement.charged),
-        Event::Placed(_)
-        | Event::Renewed { .. }
-        | Event::Released { .. }
-        | Event::Received(_)
-        | Event::Refunded(_)
-        | Event::Disputed(_)
-        | Event::Repeated(_) => None,
     }
 }

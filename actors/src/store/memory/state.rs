@@ -14,7 +14,7 @@ use crate::fault::{Fault, planted};
 use crate::nodes::Member;
 
 use super::super::audit::Auditor;
-use super::super::event_keys::{EventKeys, charged, kind_of, whole};
+use super::super::event_keys::{EventKeys, kind_of, whole};
 use super::super::{Books, Loaded, Rejected, Rejection, StoreError, Write};
 use super::documents::Documents;
 
@@ -187,7 +187,7 @@ impl State {
             .values()
             .flat_map(|(_, rows)| rows)
             .filter_map(|row| {
-                let charged = charged(&row.event).filter(|charged| charged.partner == id)?;
+                let charged = row.event.charged().filter(|charged| charged.partner == id)?;
                 Some((charged.request, kind_of(&row.event), row))
             })
             .filter(|(request, _, row)| {
@@ -195,7 +195,7 @@ impl State {
                     && query.from.is_none_or(|from| row.event.at() >= from)
                     && query.to.is_none_or(|to| row.event.at() < to)
                     && query.model.as_ref().is_none_or(|model| {
-                        charged(&row.event).is_some_and(|charged| *charged.model == **model)
+                        row.event.charged().is_some_and(|charged| *charged.model == **model)
                     })
             })
             .collect();

@@ -8,7 +8,7 @@ use rusqlite::{
     params,
 };
 
-use super::super::event_keys::{EventKeys, charged};
+use super::super::event_keys::EventKeys;
 use super::super::{Payout, PayoutOutcome, Rejected, Rejection, StoreError, Write};
 use super::ahead::{Logged, does_not_fit, with_heads};
 use super::body::Body;
@@ -232,7 +232,7 @@ impl<'t, 'b> Work<'t, 'b> {
         }
         let keys = EventKeys::of(event);
         if self.names == Names::Unknown && names::happened(self.transaction, event, &keys)? {
-            let charged = charged(event).map(|charged| names::outcome(self.transaction, charged));
+            let charged = event.charged().map(|charged| names::outcome(self.transaction, charged));
             return Ok(Err(Rejection::Duplicate(charged.transpose()?.flatten())));
         }
         self.add(event, keys, head, forget, json)?;
@@ -251,7 +251,7 @@ impl<'t, 'b> Work<'t, 'b> {
         if let Some(request) = keys.request.filter(|_| forget) {
             self.checkpoints.forget(request);
         }
-        if let Some(charged) = charged(event) {
+        if let Some(charged) = event.charged() {
             self.usage.push(UsageRow::new(charged, keys.kind, head));
         }
         self.sums.add(event);

@@ -7,7 +7,7 @@ use opencredits_schema::{Charged, Event, Outcome, PartnerId, RequestId};
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::super::StoreError;
-use super::super::event_keys::{EventKeys, charged, whole};
+use super::super::event_keys::{EventKeys, whole};
 use super::body::Body;
 use super::commit::bytes;
 use super::{failed, read};
@@ -34,7 +34,7 @@ pub(super) fn happened(
     event: &Event,
     keys: &EventKeys,
 ) -> Result<bool, StoreError> {
-    match (charged(event), &keys.source) {
+    match (event.charged(), &keys.source) {
         (Some(charged), _) => of_request(connection, charged, keys.kind),
         (None, Some(source)) => finds(connection, OF_SOURCE, params![source]),
         (None, None) => Ok(false),

@@ -10,7 +10,6 @@ use opencredits_schema::{
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::audit::Auditor;
-use super::super::event_keys::charged;
 use super::super::{Books, Loaded, StoreError};
 use super::body::{self, Body};
 use super::commit::bytes;
@@ -206,7 +205,7 @@ pub(super) fn audit(connection: &mut Connection) -> Result<Books, StoreError> {
                    ORDER BY seq";
         match (from_text::<Head>(&head), events(&snapshot, sql, params![id.column()])) {
             (Ok(head), Ok(rows)) => {
-                let charged = rows.iter().filter_map(|row| charged(&row.event)).count();
+                let charged = rows.iter().filter_map(|row| row.event.charged()).count();
                 charges =
                     charges.saturating_add_unsigned(u64::try_from(charged).unwrap_or(u64::MAX));
                 let events: Vec<_> = rows.into_iter().map(|row| (row.seq, row.event)).collect();
