@@ -148,20 +148,24 @@ impl Relay {
                 self.ready.hear(source.heard);
                 let live = source.open.live();
                 live.received(data.len());
-                let mut out = Vec::new();
+                let mut foreign = Vec::new();
                 let (pushed, complete) = {
                     let mut meter = live.meter();
-                    (meter.push(data, &mut out), meter.is_complete())
+                    let pushed = match self.translator {
+                        None => self.ready.fill(|out| meter.push(data, out)),
+                        Some(_) => meter.push(data, &mut foreign),
+                    };
+                    (pushed, meter.is_complete())
                 };
                 if complete && !source.complete {
                     source.complete = true;
                     self.timer.as_mut().reset(Instant::now() + LINGER);
                 }
-                let shown = self.show(out);
+                let translated = self.translate(foreign);
                 if let Err(fault) = pushed {
                     tracing::warn!(%fault, "a provider's stream cannot be read");
                     self.broken();
-                } else if let Err(fault) = shown {
+                } else if let Err(fault) = translated {
                     tracing::warn!(%fault, "a provider's stream cannot be translated");
                     self.broken();
                 }
@@ -181,18 +185,15 @@ impl Relay {
         }
     }
 
-    /// Makes the provider's bytes ready for the client.
-    fn show(&mut self, pieces: Vec<Bytes>) -> Result<(), Undecodable> {
-        let Some(translator) = &mut self.translator else {
-            pieces.into_iter().for_each(|piece| self.ready.push(piece));
-            return Ok(());
-        };
+    /// Makes events in the provider's dialect ready for the client.
+    fn translate(&mut self, pieces: Vec<Bytes>) -> Result<(), Undecodable> {
+        let Some(translator) = &mut self.translator else { return Ok(()) };
         let mut out = Vec::new();
-        let shown = pieces.into_iter().try_for_each(|piece| translator.push(piece, &mut out));
+        let translated = pieces.into_iter().try_for_each(|piece| translator.push(piece, &mut out));
         if !out.is_empty() {
             self.ready.push(out.into());
         }
-        shown
+        translated
     }
 
     /// The provider has said all.
@@ -314,7 +315,7 @@ impl Drop for Relay {
 fn remember(gateway: &Gateway, account: AccountId, tail: &Bytes) {
     let mut scanner = Scanner::default();
     let keep = |event: opencredits_wire::Event| {
-        if let Some(data) = event.data() {
+        if let Some(data) = event.fields().data {
             gateway.recent_items.keep(account, &data, std::time::Instant::now());
         }
     };

@@ -167,7 +167,8 @@ impl Server {
             servers.push(tokio::spawn(serving));
         }
         let chores = [
-            tokio::spawn(running::look_after(Arc::clone(&gateway))),
+            // Where most accounts are: what it tells them wakes no other thread.
+            workers.runtime(0).spawn(running::look_after(Arc::clone(&gateway))),
             tokio::spawn(forget(Arc::clone(&gateway))),
             tokio::spawn(auth::follow(Arc::clone(&gateway))),
             tokio::spawn(checkout::look_after(Arc::clone(&gateway))),

@@ -4,18 +4,34 @@
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use opencredits::live::{Live, Terms};
 use opencredits_loadtest::bench::commands::{grant, place, settle};
-use opencredits_schema::{Account, AccountId, Command, KeyId, PriceBook, Provider, RequestId};
+use opencredits_schema::{
+    Account, AccountId, Basis, Command, Credits, Hold, KeyId, PartnerId, PriceBook, Provider,
+    ReferralRate, RequestId, Status, Timestamp,
+};
 use opencredits_wire::{Dialect, Edits, Meter, Request, usage_of_body};
 
 type Failure = Box<dyn std::error::Error>;
 
 const MODEL: &str = "openai/gpt-4o";
 
+const CHUNK: Bytes = Bytes::from_static(
+    b"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1766084611,\
+      \"model\":\"gpt-4o-2024-08-06\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"},\
+      \"logprobs\":null,\"finish_reason\":null}],\"usage\":null,\"obfuscation\":\"TL37PeOHjq\"}\n\n",
+);
+const LAST: Bytes = Bytes::from_static(
+    b"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1766084611,\
+      \"model\":\"gpt-4o-2024-08-06\",\"choices\":[],\"usage\":{\"prompt_tokens\":150,\
+      \"completion_tokens\":200,\"total_tokens\":350}}\n\ndata: [DONE]\n\n",
+);
+
 fn main() -> Result<(), Failure> {
-    let usage = "hot_path request|answer|chunk|account TIMES";
+    let usage = "hot_path request|answer|chunk|charge|account TIMES";
     let mut arguments = std::env::args().skip(1);
     let part = arguments.next().ok_or(usage)?;
     let times: u64 = arguments.next().ok_or(usage)?.parse()?;
@@ -23,6 +39,7 @@ fn main() -> Result<(), Failure> {
         "request" => requests()?,
         "answer" => answers(),
         "chunk" => chunks(),
+        "charge" => charges()?,
         "account" => places_and_settles()?,
         _ => return Err(usage.into()),
     };
@@ -78,19 +95,52 @@ fn answers() -> Box<dyn FnMut() -> Result<(), Failure>> {
 
 /// A chunk of a stream, metered.
 fn chunks() -> Box<dyn FnMut() -> Result<(), Failure>> {
-    let chunk = Bytes::from_static(
-        b"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1766084611,\
-          \"model\":\"gpt-4o-2024-08-06\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"},\
-          \"logprobs\":null,\"finish_reason\":null}],\"usage\":null,\"obfuscation\":\"TL37PeOHjq\"}\n\n",
-    );
     let mut meter = Meter::new(Provider::OpenAi, Dialect::ChatCompletions, true);
     let mut out = Vec::with_capacity(8);
     Box::new(move || {
-        meter.push(chunk.clone(), &mut out).map_err(|fault| format!("{fault:?}"))?;
+        meter.push(CHUNK, &mut out).map_err(|fault| format!("{fault:?}"))?;
         black_box(&out);
         out.clear();
         Ok(())
     })
+}
+
+/// What a stream of 200 chunks costs whose provider has told what it used: its words are not counted.
+fn charges() -> Result<Box<dyn FnMut() -> Result<(), Failure>>, Failure> {
+    let book = Arc::new(PriceBook::built_in()?);
+    let model = book.model(MODEL).ok_or("there is no such model")?.clone();
+    let mut meter = Meter::new(Provider::OpenAi, Dialect::ChatCompletions, true);
+    for chunk in std::iter::repeat_n(CHUNK, 200).chain([LAST]) {
+        meter.push(chunk, &mut Vec::new()).map_err(|fault| format!("{fault:?}"))?;
+    }
+    let hold = Hold {
+        request: RequestId::new(1),
+        amount: Credits::from_micro(1_000_000),
+        key: KeyId::new(1),
+        partner: PartnerId::new(1),
+        expires_at: Timestamp::from_millis(0),
+    };
+    let terms = Terms {
+        account: AccountId::new(1),
+        hold,
+        model,
+        book,
+        rate: ReferralRate::default(),
+        dialect: Dialect::ChatCompletions,
+        upstream: Dialect::ChatCompletions,
+        input_estimate: 150,
+        countable: None,
+        may_reason: false,
+        searches: 0,
+    };
+    let live = Live::new(terms, meter);
+    live.received(1);
+    Ok(Box::new(move || {
+        let charged = live.charged(Status::Completed, Basis::Counted).ok_or("nothing came")?;
+        (charged.basis == Basis::Provider).then_some(()).ok_or("its usage was not told")?;
+        black_box(charged);
+        Ok(())
+    }))
 }
 
 /// A hold that is placed and settled.

@@ -44,8 +44,16 @@ impl Gathering {
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
-        self.size = self.size.saturating_add(piece.len());
-        self.pieces.push(piece);
+        self.fill(|pieces| pieces.push(piece));
+    }
+
+    /// Takes the pieces that `give` appends.
+    pub(super) fn fill<T>(&mut self, give: impl FnOnce(&mut Vec<Bytes>) -> T) -> T {
+        let before = self.pieces.len();
+        let given = give(&mut self.pieces);
+        let new = self.pieces.iter().skip(before).map(Bytes::len);
+        self.size = self.size.saturating_add(new.sum());
+        given
     }
 
     pub(super) const fn is_empty(&self) -> bool {

@@ -27,7 +27,7 @@ const opened = new AsyncLocalStorage();
 export async function visit({ query = "", shop = SHOP, context: options = {}, before } = {}) {
   const context = await browser.newContext({ locale: "en-US", ...options });
   opened.getStore().push(context);
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   const broken = [];
   page.on("pageerror", (error) => broken.push(String(error)));

@@ -14,8 +14,13 @@ use crate::operate::process::Process;
 use crate::support::{User, chat};
 
 /// Instructions and allocations of one turn of a part of `loadtest/examples/hot_path.rs`.
-const PARTS: [(&str, u64, u64); 4] =
-    [("request", 28_000, 20), ("answer", 20_500, 5), ("chunk", 5_000, 0), ("account", 4_100, 4)];
+const PARTS: [(&str, u64, u64); 5] = [
+    ("request", 28_000, 20),
+    ("answer", 20_500, 5),
+    ("chunk", 4_400, 0),
+    ("charge", 2_100, 1),
+    ("account", 4_100, 4),
+];
 
 /// System calls of a plain request, with all that its durable charge takes.
 const CALLS_A_REQUEST: u64 = 16;

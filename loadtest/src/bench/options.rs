@@ -50,6 +50,8 @@ pub(super) struct Pace {
     pub(super) flat_out: Duration,
     /// At a rate.
     pub(super) at_rate: Duration,
+    /// At a rate of a few streams a second: longer, so that a turn has some 200.
+    pub(super) streams: Duration,
     /// Of an open loop before it is measured.
     pub(super) settle_in: Duration,
 }
@@ -87,6 +89,7 @@ impl Options {
                 warm: millis(200),
                 flat_out: millis(500),
                 at_rate: millis(1_000),
+                streams: millis(1_000),
                 settle_in: millis(200),
             };
         }
@@ -94,6 +97,7 @@ impl Options {
             warm: millis(2_000),
             flat_out: millis(4_000),
             at_rate: millis(8_000),
+            streams: millis(20_000),
             settle_in: millis(1_000),
         }
     }

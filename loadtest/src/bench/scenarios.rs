@@ -51,7 +51,7 @@ pub(super) fn expected(scenario: Scenario, options: &Options) -> Duration {
     let seconds = Duration::from_secs;
     let at_rate = pace.at_rate.saturating_add(pace.settle_in);
     // A stream lasts a second, and a turn ends with its last one.
-    let streams = at_rate.saturating_add(Duration::from_secs(1));
+    let streams = pace.streams.saturating_add(pace.settle_in).saturating_add(seconds(1));
     match scenario {
         Scenario::Plain | Scenario::Burst | Scenario::Scaling | Scenario::OneAccount => {
             turns(2, pace.flat_out)

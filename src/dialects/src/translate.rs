@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use opencredits_schema::{Model, Provider, Usage};
-use opencredits_wire::{BadRequest, Dialect, Event as SseEvent, Scanner};
+use opencredits_wire::{BadRequest, Dialect, Event as SseEvent, Fields, Scanner};
 
 use crate::{
     Answer, Asked, DecodeStream, EncodeStream, Prompt, Stop, Undecodable, chat, gemini, messages,
@@ -174,8 +174,8 @@ impl Translator {
 
 impl Flow {
     fn take(&mut self, event: &SseEvent, out: &mut Vec<u8>) -> Result<(), Undecodable> {
-        let Some(data) = event.data() else { return Ok(()) };
+        let Fields { name, data: Some(data) } = event.fields() else { return Ok(()) };
         let Self { decoder, encoder } = self;
-        decoder.event(event.name(), &data, &mut |event| encoder.event(&event, out))
+        decoder.event(name, &data, &mut |event| encoder.event(&event, out))
     }
 }

@@ -15,6 +15,6 @@ pub use request::{
     BadRequest, CHOICES_MAX, Dialect, Edits, MODEL_NAME_MAX, OutputDemand, Request,
     upstream_dialect,
 };
-pub use sse::{EVENT_MAX, Event, Scanner, SseError};
+pub use sse::{EVENT_MAX, Event, Fields, Scanner, SseError};
 pub use upstream_error::{InBandError, UpstreamFault, classify_error};
 pub use usage::usage_of_body;

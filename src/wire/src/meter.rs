@@ -17,7 +17,7 @@ use opencredits_schema::{Basis, Provider, Usage};
 pub use delivered::Delivered;
 
 use crate::Dialect;
-use crate::sse::{EVENT_MAX, Event, Scanner, SseError};
+use crate::sse::{EVENT_MAX, Event, Fields, Scanner, SseError};
 use crate::upstream_error::InBandError;
 use chat::Chat;
 use delivered::Kind;
@@ -311,11 +311,11 @@ impl Flow {
     }
 
     fn read(&mut self, event: &Event) -> Verdict {
-        let Some(data) = event.data() else { return Verdict::Neutral };
+        let Fields { name, data: Some(data) } = event.fields() else { return Verdict::Neutral };
         match &mut self.reader {
-            Reader::Chat(chat) => chat.read(event.name(), &data, &mut self.seen),
-            Reader::Messages(messages) => messages.read(event.name(), &data, &mut self.seen),
-            Reader::Responses(responses) => responses.read(event.name(), &data, &mut self.seen),
+            Reader::Chat(chat) => chat.read(name, &data, &mut self.seen),
+            Reader::Messages(messages) => messages.read(name, &data, &mut self.seen),
+            Reader::Responses(responses) => responses.read(name, &data, &mut self.seen),
             Reader::Gemini(gemini) => gemini.read(&data, &mut self.seen),
         }
     }

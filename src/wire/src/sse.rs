@@ -26,35 +26,44 @@ pub struct Event {
     pub(crate) span: Option<Range<usize>>,
 }
 
+/// What an event's lines say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// The value of the last `event:` line.
+    pub name: Option<&'a [u8]>,
+    /// The values of the `data:` lines, joined by LF; borrowed if there is but one.
+    pub data: Option<Cow<'a, [u8]>>,
+}
+
 impl Event {
-    /// The value of its `event:` line.
+    /// What it says, found in one look at its lines.
     #[must_use]
-    pub fn name(&self) -> Option<&[u8]> {
-        self.values(b"event").last()
-    }
-
-    /// Its `data:` lines, joined by LF; borrowed if there is but one.
-    #[must_use]
-    pub fn data(&self) -> Option<Cow<'_, [u8]>> {
-        let mut lines = self.values(b"data");
-        let first = lines.next()?;
-        let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
-        let mut joined = first.to_vec();
-        for line in std::iter::once(second).chain(lines) {
-            joined.push(b'\n');
-            joined.extend_from_slice(line);
+    pub fn fields(&self) -> Fields<'_> {
+        let mut fields = Fields::default();
+        for line in Lines(&self.raw) {
+            if let Some(value) = value(line, b"data") {
+                match &mut fields.data {
+                    None => fields.data = Some(Cow::Borrowed(value)),
+                    Some(before) => {
+                        let joined = before.to_mut();
+                        joined.push(b'\n');
+                        joined.extend_from_slice(value);
+                    }
+                }
+            } else if let Some(value) = value(line, b"event") {
+                fields.name = Some(value);
+            }
         }
-        Some(Cow::Owned(joined))
+        fields
     }
+}
 
-    fn values<'a>(&'a self, field: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
-        Lines(&self.raw).filter_map(move |line| {
-            let rest = line.strip_prefix(field)?;
-            let Some((colon, value)) = rest.split_first() else { return Some(rest) };
-            let value = if *colon == b':' { value } else { return None };
-            Some(value.strip_prefix(b" ").unwrap_or(value))
-        })
-    }
+/// The value of a field's line.
+fn value<'a>(line: &'a [u8], field: &[u8]) -> Option<&'a [u8]> {
+    let rest = line.strip_prefix(field)?;
+    let Some((colon, value)) = rest.split_first() else { return Some(rest) };
+    let value = if *colon == b':' { value } else { return None };
+    Some(value.strip_prefix(b" ").unwrap_or(value))
 }
 
 /// Cuts bytes into events. Lines end with LF or CRLF, and with nothing else: a peer that also
@@ -174,10 +183,8 @@ mod tests {
         let (mut scanner, mut events, mut raw) = (Scanner::default(), Vec::new(), Vec::new());
         let mut see = |event: Event| {
             raw.extend_from_slice(&event.raw);
-            events.push((
-                event.name().map(<[u8]>::to_vec),
-                event.data().map(|data| data.into_owned()),
-            ));
+            let Fields { name, data } = event.fields();
+            events.push((name.map(<[u8]>::to_vec), data.map(Cow::into_owned)));
         };
         for piece in pieces {
             scanner.push(Bytes::copy_from_slice(piece), &mut see).unwrap();

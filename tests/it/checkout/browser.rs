@@ -70,7 +70,7 @@ async fn play(shop: &Shop, script: &str, own: &[(&str, String)]) -> usize {
     let page = Page::start(local, base, &shop.publishable_key).await.unwrap();
     let mut command = Command::new("/usr/bin/timeout");
     command
-        .arg("300")
+        .arg("900")
         .arg(sdk::node())
         .arg(sdk::root().join("tests/browser").join(script))
         .env("BASE", base)

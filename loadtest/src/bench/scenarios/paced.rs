@@ -18,7 +18,7 @@ const PAUSE_MS: u64 = 5;
 
 pub(super) async fn run(stage: &Stage) -> Result<Outcome, BenchError> {
     let pace = stage.pace();
-    let load = at_rate(streams(PAUSE_MS), RATE, pace.settle_in, pace.at_rate);
+    let load = at_rate(streams(PAUSE_MS), RATE, pace.settle_in, pace.streams);
     let contenders = [stage.gateway(), stage.nginx()?, stage.direct()?];
     let turns = stage.turns(&contenders, &load).await?;
     let (over_nginx, over_direct) = ((0, 1), (0, 2));

@@ -6,7 +6,7 @@ use opencredits_dialects::{
     stream_encoder,
 };
 use opencredits_schema::{Model, PriceBook, Provider, Usage};
-use opencredits_wire::{Dialect, Scanner};
+use opencredits_wire::{Dialect, Fields, Scanner};
 use serde_json::{Value, json};
 
 use crate::recordings::{self, Recording};
@@ -270,8 +270,8 @@ fn collected(provider: Provider, dialect: Dialect, stream: &[u8]) -> opencredits
     let (mut decoder, mut collector) = (stream_decoder(provider, dialect), Collector::default());
     let mut scanner = Scanner::default();
     let mut take = |event: opencredits_wire::Event| {
-        if let Some(data) = event.data() {
-            decoder.event(event.name(), &data, &mut |event| collector.take(&event)).unwrap();
+        if let Fields { name, data: Some(data) } = event.fields() {
+            decoder.event(name, &data, &mut |event| collector.take(&event)).unwrap();
         }
     };
     scanner.push(Bytes::copy_from_slice(stream), &mut take).unwrap();
@@ -293,8 +293,8 @@ fn a_stream_tells_the_same_answer_when_it_is_encoded_again() {
         let mut encoder = stream_encoder(*dialect, Asked::default());
         let mut out = Vec::new();
         let mut take = |event: opencredits_wire::Event| {
-            if let Some(data) = event.data() {
-                let told = decoder.event(event.name(), &data, &mut |event| {
+            if let Fields { name, data: Some(data) } = event.fields() {
+                let told = decoder.event(name, &data, &mut |event| {
                     encoder.event(&event, &mut out);
                 });
                 told.unwrap();

@@ -110,9 +110,13 @@ impl Chat {
 /// Whether the key stands there with a value that is not null. Text can't hold the key: its
 /// quotation marks are escaped.
 fn tells(key: &Finder<'_>, data: &[u8]) -> bool {
-    key.find_iter(data).any(|at| {
-        let rest = data.get(at + key.needle().len()..).unwrap_or_default();
+    let mut rest = data;
+    while let Some(at) = key.find(rest) {
+        rest = rest.get(at + key.needle().len()..).unwrap_or_default();
         let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-        value.is_some_and(|value| !value.starts_with(b"null"))
-    })
+        if value.is_some_and(|value| !value.starts_with(b"null")) {
+            return true;
+        }
+    }
+    false
 }
