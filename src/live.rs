@@ -130,27 +130,34 @@ impl Live {
         if bytes == 0 {
             return None;
         }
-        let meter = self.meter();
-        let delivered = || match counted {
-            Basis::Counted => meter.counted_tokens(),
-            Basis::Provider | Basis::Partial | Basis::Estimated => meter.delivered().tokens(),
+        let (told, delivered) = {
+            let meter = self.meter();
+            let told = match meter.usage() {
+                // Counting all words takes longer than all else here, and no more is known by it.
+                Some((usage, Basis::Provider)) => {
+                    return Some(self.price(usage, Basis::Provider, status));
+                }
+                told => told,
+            };
+            let delivered = match counted {
+                Basis::Counted => meter.counted_tokens(),
+                Basis::Provider | Basis::Partial | Basis::Estimated => meter.delivered().tokens(),
+            };
+            (told, delivered)
         };
-        let (usage, basis) = match meter.usage() {
-            // Counting all words takes longer than all else here, and no more is known by it.
-            Some((usage, Basis::Provider)) => (usage, Basis::Provider),
+        let (usage, basis) = match told {
             Some((usage, _)) => {
                 // Gemini counts as it goes, so what was delivered is in its count.
                 let runs = self.terms.upstream == Dialect::GenerateContent && usage.output > 0;
-                let output = if runs { usage.output } else { usage.output.max(delivered()) };
+                let output = if runs { usage.output } else { usage.output.max(delivered) };
                 let basis = if usage.total_input() > 0 { Basis::Partial } else { counted };
                 (self.with_input(Usage { output, ..usage }, counted), basis)
             }
             None => {
-                let usage = Usage { output: delivered(), ..Usage::default() };
+                let usage = Usage { output: delivered, ..Usage::default() };
                 (self.with_input(usage, counted), counted)
             }
         };
-        drop(meter);
         Some(self.price(usage, basis, status))
     }
 

@@ -167,8 +167,7 @@ impl Server {
             servers.push(tokio::spawn(serving));
         }
         let chores = [
-            // Where most accounts are: what it tells them wakes no other thread.
-            workers.runtime(0).spawn(running::look_after(Arc::clone(&gateway))),
+            tokio::spawn(running::look_after(Arc::clone(&gateway))),
             tokio::spawn(forget(Arc::clone(&gateway))),
             tokio::spawn(auth::follow(Arc::clone(&gateway))),
             tokio::spawn(checkout::look_after(Arc::clone(&gateway))),
