@@ -1,6 +1,7 @@
 //! A stream on its way to the client: metered as it passes, translated if need be, settled before
 //! its last bytes leave, and stopped or read on when the client goes away.
 
+mod bell;
 mod gathering;
 
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use crate::limits::OpenStream;
 use crate::live::{Open, Receipt, Terms, Unsettled};
 use crate::running::{Running, drain_time};
 use crate::upstream::{self, CHUNK_TIMEOUT};
+use bell::Bell;
 use gathering::Gathering;
 
 /// A quiet stream gets a sign of life this often; the clients' proxies cut at 15 seconds or more.
@@ -43,6 +45,7 @@ pub struct Relay {
     source: Option<Source>,
     settling: Option<(Settling, Ending)>,
     ready: Gathering,
+    bell: Bell,
     /// Turns the provider's dialect into the client's; `None` where they are one.
     translator: Option<Translator>,
     show_cost: bool,
@@ -97,6 +100,7 @@ impl Relay {
             source: Some(Source { open, body, cut, heard: now, complete: false }),
             settling: None,
             ready: Gathering::default(),
+            bell: Bell::default(),
             translator,
             show_cost,
             dialect,
@@ -109,6 +113,13 @@ impl Relay {
 
     /// The next bytes for the client.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Some(waker) = self.bell.answer(cx.waker()) else { return Poll::Pending };
+        let bytes = self.poll_rung(&mut Context::from_waker(&waker));
+        self.bell.waits(bytes.is_pending());
+        bytes
+    }
+
+    fn poll_rung(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.ready.take() {
                 self.last = Instant::now();
