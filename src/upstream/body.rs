@@ -1,5 +1,6 @@
 //! The body of a provider's answer.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +18,15 @@ use super::pool::Pool;
 pub const ANSWER_MAX: usize = 64 << 20;
 /// Largest error body that is read of a provider.
 pub const ERROR_MAX: usize = 1 << 20;
+
+/// Pieces of up to this size lie side by side in a slab; larger ones have an allocation each.
+const SMALL: usize = 1 << 10;
+/// As much is kept by each small piece that waits for a slow client.
+const SLAB: usize = 4 << 10;
+
+thread_local! {
+    static FREE: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(SLAB));
+}
 
 /// A body as it comes. Its connection is kept for another request once it is done, and closed if it is
 /// dropped before.
@@ -126,12 +136,21 @@ fn decode(
     fault: &mut Option<BadAnswer>,
     bytes: &[u8],
 ) -> Bytes {
-    let mut data = BytesMut::with_capacity(bytes.len());
-    match framing.decode(bytes, &mut data) {
-        Ok(taken) => *reusable &= taken == bytes.len(),
-        Err(bad) => *fault = Some(bad),
+    let mut decode = |data: &mut BytesMut| {
+        match framing.decode(bytes, data) {
+            Ok(taken) => *reusable &= taken == bytes.len(),
+            Err(bad) => *fault = Some(bad),
+        }
+        data.split().freeze()
+    };
+    if bytes.len() > SMALL {
+        return decode(&mut BytesMut::with_capacity(bytes.len()));
     }
-    data.freeze()
+    FREE.with_borrow_mut(|free| {
+        // A slab whose pieces are all gone is written over, else another one begins.
+        free.reserve(bytes.len());
+        decode(free)
+    })
 }
 
 /// Why a provider's body could not be read.
@@ -181,4 +200,39 @@ pub async fn collect(
         }
     }
     Ok(first.unwrap_or_else(|| whole.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(bytes: &[u8]) -> Bytes {
+        decode(&mut Framing::Close, &mut true, &mut None, bytes)
+    }
+
+    #[test]
+    fn small_pieces_take_no_allocation_of_their_own() {
+        let (one, two) = (piece(b"one"), piece(b"two"));
+        assert_eq!(one.as_ptr_range().end, two.as_ptr());
+        let begin = one.as_ptr();
+        drop((one, two));
+        let again = (0..SLAB).any(|_| piece(b"again").as_ptr() == begin);
+        assert!(again, "the slab is used again once its pieces are gone");
+    }
+
+    #[test]
+    fn a_piece_stays_as_it_came() {
+        let mut kept = Vec::new();
+        for number in 0_usize..2_000 {
+            let came = vec![number.to_le_bytes()[0]; number * 37 % (SMALL + 50)];
+            let piece = piece(&came);
+            assert_eq!(piece, came);
+            if number % 3 == 0 {
+                kept.push((piece, came));
+            }
+        }
+        for (piece, came) in kept {
+            assert_eq!(piece, came);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! A connection to a provider: one request out, one answer in, in the task of whoever asked.
 //!
 //! Nothing is kept for a connection that waits: bytes are read into a buffer of the thread's, and what
-//! of them is data is copied out at its exact size.
+//! of them is data is copied out.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
