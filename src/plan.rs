@@ -14,6 +14,7 @@ use opencredits_wire::{Dialect, Request, upstream_dialect};
 
 use crate::error::{ApiError, ErrorCode, SHOULD_RETRY};
 use crate::gateway::Gateway;
+use crate::upstream::UpstreamError;
 
 /// The least that hyper sets aside to read from a connection.
 const BUFFER: usize = 8 << 10;
@@ -144,7 +145,8 @@ pub(crate) fn find_model(
     }
     if !gateway.upstream.has_key(model.provider) {
         let message = format!("The provider of {:?} is not set up here.", model.id);
-        return Err(ApiError::new(ErrorCode::UpstreamError, message));
+        let error = ApiError::new(ErrorCode::UpstreamError, message);
+        return Err(error.with_source(UpstreamError::NoKey(model.provider)));
     }
     let model = Arc::clone(model);
     Ok((book, model))

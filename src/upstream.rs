@@ -52,7 +52,7 @@ const HEAD_SIZE: usize = 2048;
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// The operator has no key for the provider.
-    #[error("no key for {0}")]
+    #[error("OPENCREDITS_{}_API_KEY is not set", .0.as_str().to_uppercase())]
     NoKey(Provider),
     /// The request could not be made of what was given.
     #[error("bad request to {0}: {1}")]

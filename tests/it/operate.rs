@@ -73,6 +73,19 @@ async fn a_second_process_on_one_file_ends_and_names_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_the_key_that_a_provider_lacks() {
+    let site = Site::new().await;
+    let mut settings = site.settings(&[]);
+    settings.remove("OPENAI_API_KEY");
+    let gateway = Process::serve(&settings).await;
+    let user = gateway.user("10").await;
+    let answer = gateway.post(&user, "/v1/chat/completions", &chat("openai/gpt-4o", "Hi")).send();
+    assert_eq!(answer.await.unwrap().status(), 502);
+    let log = gateway.log();
+    assert!(log.contains("upstream_error: OPENCREDITS_OPENAI_API_KEY is not set"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_a_running_gateway_holds_all_that_was_acknowledged_before_it() {
     let site = Site::new().await;
     let settings = site.settings(&[]);
