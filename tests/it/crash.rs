@@ -80,6 +80,8 @@ async fn the_first_ends_of_a_burst_of_ends_are_durable_when_they_are_seen() {
     let Streams { users, mut watched, running } = Streams::start(&gateway, pace).await;
     let all = u64::try_from(STREAMS).unwrap();
     site.providers.until(|counts| counts.waiting.get("burst") == Some(&all)).await;
+    // What the provider has sent may still be on its way.
+    watched.wait_for(|now| now.begun == STREAMS).await.unwrap();
     site.providers.open_gate("burst");
     watched.wait_for(|now| now.ended >= 1).await.unwrap();
     gateway.kill();
